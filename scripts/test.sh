@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Sets up a fresh machine and runs every test: unit tests, include order, end to end with a real model, sanitizers.
+# With --quick it leaves out the sanitizers, which need a second build.
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+quick=
+case $#:${1:-} in
+  0:) ;;
+  1:--quick) quick=yes ;;
+  *:-h | *:--help) echo 'usage: scripts/test.sh [--quick]' && exit ;;
+  *) die 'usage: scripts/test.sh [--quick]' ;;
+esac
+
+cd "$root"
+outcomes=()
+failed=0
+
+# check NAME COMMAND… runs one kind of test and notes how it ended; the others run all the same.
+check() {
+  local name=$1 start=$SECONDS outcome=passed
+  shift
+  printf '\n== %s\n' "$name"
+  ("$@") || outcome=FAILED
+  [ $outcome = passed ] || failed=1
+  outcomes+=("$(printf '%-6s  %-40s %4d s' $outcome "$name" $((SECONDS - start)))")
+}
+
+test_with_sanitizers() {
+  step configure-asan 'Configuring Penstock (asan)' cmake --preset asan &&
+    step build-asan 'Building the unit tests with ASan and UBSan' cmake --build --preset asan &&
+    ctest --test-dir build/asan --output-on-failure --no-tests=error -L unit
+}
+
+need_build_packages
+need_venv
+step pip 'Installing the Python packages of the tests' \
+  "$venv/bin/pip" install --require-hashes --only-binary :all: -r tests/requirements.txt
+scripts/model.sh
+scripts/llama.sh
+step configure-release 'Configuring Penstock (release)' cmake --preset release
+step build-release 'Building Penstock and its unit tests' cmake --build --preset release
+
+check 'unit tests' ctest --test-dir build/release --output-on-failure --no-tests=error -L unit
+check 'include order' "$venv/bin/python" tests/include_order_test.py src
+check 'end to end, with a real model' "$venv/bin/python" -m pytest tests/e2e
+[ -n "$quick" ] || check 'unit tests with ASan and UBSan' test_with_sanitizers
+
+printf '\n== Summary after %d s\n' "$SECONDS"
+printf '%s\n' "${outcomes[@]}"
+[ -z "$quick" ] || echo 'not run  unit tests with ASan and UBSan (--quick)'
+exit $failed

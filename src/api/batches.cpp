@@ -1,0 +1,95 @@
+#include <fmt/format.h>
+
+#include "api/handlers.h"
+#include "model/wire.h"
+
+namespace penstock {
+namespace {
+
+Error invalid(std::string message, std::string param, std::string code = "invalid_value") {
+  return {.kind = Error::Kind::invalid_request,
+          .message = std::move(message),
+          .code = std::move(code),
+          .param = std::move(param)};
+}
+
+std::optional<Error> refuse(const wire::NewBatch& batch) {
+  if (!endpoints().contains(batch.endpoint)) {
+    return invalid(fmt::format("Invalid value: '{}'. Supported values are: '{}'.", batch.endpoint,
+                               fmt::join(endpoints(), "', '")),
+                   "endpoint");
+  }
+  if (batch.completion_window != "24h") {
+    return invalid(fmt::format("Invalid value: '{}'. Supported values are: '24h'.", batch.completion_window),
+                   "completion_window");
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Task<Response> create_batch(Context& c) {
+  const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
+  const Result<wire::NewBatch> asked = wire::parse_new_batch(body);
+  if (!asked) co_return error_response(asked.error());
+  if (const auto error = refuse(*asked)) co_return error_response(*error);
+
+  Batch batch;
+  batch.id = {random_id("batch_")};
+  batch.input_file_id = asked->input_file_id;
+  batch.endpoint = asked->endpoint;
+  batch.completion_window = asked->completion_window;
+  batch.metadata = asked->metadata;
+  batch.output_expires_after_seconds = asked->output_expires_after_seconds;
+  batch.created_at = c.services.clock.now();
+  batch.expires_at = batch.created_at + std::chrono::hours(24);
+
+  const auto inserted = co_await c.services.db.write([&](Store& store) -> Result<void> {
+    const auto file = store.find_file(batch.input_file_id);
+    if (!file) {
+      return invalid(fmt::format("No such File object: {}", batch.input_file_id.value), "input_file_id");
+    }
+    if (file->purpose != "batch") {
+      return invalid(fmt::format("The file {} has the purpose '{}'; a batch needs one with the purpose 'batch'.",
+                                 file->id.value, file->purpose),
+                     "input_file_id");
+    }
+    return store.insert_batch(batch, c.services.limits.queue);
+  });
+  if (!inserted) co_return error_response(inserted.error());
+  c.services.lifecycle.start(batch.id);
+  co_return json_response(wire::to_json(batch));
+}
+
+Task<Response> list_batches(Context& c) {
+  const auto limit = limit_param(c.request, 20, 100);
+  if (!limit) co_return error_response(limit.error());
+  std::optional<BatchId> after;
+  if (auto id = query_param(c.request.query, "after")) after = BatchId{std::move(*id)};
+
+  const auto page = co_await c.services.db.read([&](Store& store) { return store.list_batches(after, *limit); });
+  if (!page) co_return error_response(page.error());
+  std::vector<std::string> items;
+  for (const Batch& batch : page->items) items.push_back(wire::to_json(batch));
+  co_return json_response(wire::list(items, page->items.empty() ? "" : page->items.front().id.value,
+                                     page->items.empty() ? "" : page->items.back().id.value, page->has_more));
+}
+
+Task<Response> get_batch(Context& c) {
+  const auto batch = co_await c.services.db.read([&](Store& store) { return store.find_batch({c.id}); });
+  if (!batch) {
+    co_return error_response({.kind = Error::Kind::not_found, .message = fmt::format("No batch found with id '{}'.", c.id)});
+  }
+  co_return json_response(wire::to_json(*batch));
+}
+
+Task<Response> cancel_batch(Context& c) {
+  const BatchId id{c.id};
+  const auto batch = co_await c.services.db.write(
+      [&](Store& store) { return store.request_cancel(id, c.services.clock.now()); });
+  if (!batch) co_return error_response(batch.error());
+  c.services.lifecycle.notify(id);
+  co_return json_response(wire::to_json(*batch));
+}
+
+}  // namespace penstock

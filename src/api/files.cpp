@@ -1,0 +1,218 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "api/handlers.h"
+#include "model/wire.h"
+#include "net/multipart.h"
+
+namespace penstock {
+namespace {
+
+constexpr std::array<std::string_view, 6> kPurposes = {"assistants", "batch",     "fine-tune",
+                                                       "vision",     "user_data", "evals"};
+constexpr std::int64_t kBatchFileExpiresAfterSeconds = 30 * 86'400;
+constexpr std::size_t kFieldSizeMax = 4096;
+constexpr std::size_t kReadSize = 256 << 10;
+
+Error invalid(std::string message, std::string param, std::string code = "invalid_value") {
+  return {.kind = Error::Kind::invalid_request,
+          .message = std::move(message),
+          .code = std::move(code),
+          .param = std::move(param)};
+}
+
+// What an upload's parts have said so far.
+struct Upload {
+  std::optional<std::string> purpose, filename, anchor, seconds;
+  std::unique_ptr<BlobWriter> writer;
+};
+
+Result<File> describe(const Upload& upload, const FileId& id, const Services& services) {
+  if (!upload.writer) return invalid("Missing required parameter: 'file'.", "file", "missing_required_parameter");
+  if (!upload.purpose) return invalid("Missing required parameter: 'purpose'.", "purpose", "missing_required_parameter");
+  if (std::find(kPurposes.begin(), kPurposes.end(), *upload.purpose) == kPurposes.end()) {
+    return invalid(fmt::format("Invalid value: '{}'. Supported values are: '{}'.", *upload.purpose,
+                               fmt::join(kPurposes, "', '")),
+                   "purpose");
+  }
+  File file{.id = id,
+            .filename = *upload.filename,
+            .purpose = *upload.purpose,
+            .bytes = upload.writer->size(),
+            .created_at = services.clock.now(),
+            .expires_at = std::nullopt};
+  if (file.purpose == "batch") {
+    if (!file.filename.ends_with(".jsonl")) {
+      return invalid("Invalid file format for Batch API. Must be .jsonl", "file", "invalid_file_format");
+    }
+    if (file.bytes == 0) return invalid("The file is empty.", "file", "empty_file");
+    if (file.bytes > services.limits.batch_file_bytes_max) {
+      return Error{.kind = Error::Kind::too_large,
+                   .message = fmt::format("The file has {} bytes; an input file may have at most {}.", file.bytes,
+                                          services.limits.batch_file_bytes_max),
+                   .code = "file_too_large",
+                   .param = "file"};
+    }
+    file.expires_at = file.created_at + std::chrono::seconds(kBatchFileExpiresAfterSeconds);
+  }
+  if (upload.anchor || upload.seconds) {
+    if (upload.anchor.value_or("") != "created_at") {
+      return invalid("Invalid 'expires_after[anchor]': must be 'created_at'.", "expires_after");
+    }
+    const std::string text = upload.seconds.value_or("");
+    std::int64_t seconds = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+    if (error != std::errc{} || end != text.data() + text.size() || seconds < wire::kExpirySecondsMin ||
+        seconds > wire::kExpirySecondsMax) {
+      return invalid(fmt::format("Invalid 'expires_after[seconds]': expected an integer from {} to {}.",
+                                 wire::kExpirySecondsMin, wire::kExpirySecondsMax),
+                     "expires_after");
+    }
+    file.expires_at = file.created_at + std::chrono::seconds(seconds);
+  }
+  return file;
+}
+
+Task<std::string> read_field(MultipartReader& reader) {
+  std::string value;
+  while (true) {
+    const std::string_view bytes = co_await reader.read();
+    if (bytes.empty()) co_return value;
+    value += bytes;
+    if (value.size() > kFieldSizeMax) throw HttpError(400, "A form field of this upload is too long.");
+  }
+}
+
+// A file's bytes as a response.
+class BlobSource : public ByteSource {
+ public:
+  BlobSource(asio::thread_pool& io, std::unique_ptr<BlobReader> reader, std::uint64_t offset, std::uint64_t length)
+      : io_(io), reader_(std::move(reader)), offset_(offset), end_(offset + length) {}
+
+  Task<std::string_view> next() override {
+    buffer_.clear();
+    const std::size_t size = std::min<std::uint64_t>(kReadSize, end_ - offset_);
+    if (size == 0) co_return std::string_view();
+    co_await blocking(io_, [this, size] { reader_->read_at(offset_, size, buffer_); });
+    if (buffer_.size() != size) throw std::runtime_error("a file is shorter than it was");
+    offset_ += size;
+    co_return buffer_;
+  }
+
+ private:
+  asio::thread_pool& io_;
+  std::unique_ptr<BlobReader> reader_;
+  std::uint64_t offset_, end_;
+  std::string buffer_;
+};
+
+Error no_such_file(const std::string& id) {
+  return {.kind = Error::Kind::not_found, .message = fmt::format("No such File object: {}", id), .param = "id"};
+}
+
+}  // namespace
+
+Task<Response> create_file(Context& c) {
+  MultipartReader reader(c.request.headers.find("content-type").value_or(""), *c.request.body);
+  const FileId id{random_id("file-")};
+  Upload upload;
+  while (auto part = co_await reader.next_part()) {
+    if (part->name == "file") {
+      if (upload.writer) throw HttpError(400, "The form has more than one part 'file'.");
+      upload.filename = part->filename.value_or("upload");
+      upload.writer = co_await blocking(c.services.io, [&] { return c.services.blobs.create(id.value); });
+      while (true) {
+        const std::string_view bytes = co_await reader.read();
+        if (bytes.empty()) break;
+        if (upload.writer->size() + bytes.size() > std::max(kFileBytesMax, c.services.limits.batch_file_bytes_max)) {
+          throw HttpError(413, fmt::format("The file is larger than {} bytes.", kFileBytesMax));
+        }
+        co_await blocking(c.services.io, [&] { upload.writer->write(bytes); });
+      }
+    } else if (part->name == "purpose") {
+      upload.purpose = co_await read_field(reader);
+    } else if (part->name == "expires_after[anchor]") {
+      upload.anchor = co_await read_field(reader);
+    } else if (part->name == "expires_after[seconds]") {
+      upload.seconds = co_await read_field(reader);
+    } else if (part->name.starts_with("expires_after")) {
+      co_return error_response(invalid(
+          "Invalid 'expires_after': send the fields expires_after[anchor] and expires_after[seconds].", "expires_after"));
+    }
+  }
+  const Result<File> file = describe(upload, id, c.services);
+  if (!file) co_return error_response(file.error());
+  co_await blocking(c.services.io, [&] { upload.writer->commit(); });
+  co_await c.services.db.write([&](Store& store) { store.insert_file(*file); });
+  co_return json_response(wire::to_json(*file));
+}
+
+Task<Response> list_files(Context& c) {
+  FileQuery query;
+  const auto limit = limit_param(c.request, query.limit, query.limit);
+  if (!limit) co_return error_response(limit.error());
+  query.limit = *limit;
+  const std::string order = query_param(c.request.query, "order").value_or("desc");
+  if (order != "asc" && order != "desc") {
+    co_return error_response(invalid("Invalid 'order': must be 'asc' or 'desc'.", "order"));
+  }
+  query.ascending = order == "asc";
+  if (auto after = query_param(c.request.query, "after")) query.after = FileId{std::move(*after)};
+  query.purpose = query_param(c.request.query, "purpose");
+
+  const auto page = co_await c.services.db.read([&](Store& store) { return store.list_files(query); });
+  if (!page) co_return error_response(page.error());
+  std::vector<std::string> items;
+  for (const File& file : page->items) items.push_back(wire::to_json(file));
+  co_return json_response(wire::list(items, page->items.empty() ? "" : page->items.front().id.value,
+                                     page->items.empty() ? "" : page->items.back().id.value, page->has_more));
+}
+
+Task<Response> get_file(Context& c) {
+  const auto file = co_await c.services.db.read([&](Store& store) { return store.find_file({c.id}); });
+  if (!file) co_return error_response(no_such_file(c.id));
+  co_return json_response(wire::to_json(*file));
+}
+
+Task<Response> get_file_content(Context& c) {
+  const auto file = co_await c.services.db.read([&](Store& store) { return store.find_file({c.id}); });
+  if (!file) co_return error_response(no_such_file(c.id));
+  auto reader = co_await blocking(c.services.io, [&] { return c.services.blobs.open(file->id.value); });
+  if (!reader) co_return error_response(no_such_file(c.id));
+
+  Response response;
+  response.headers.add("Content-Type", "application/octet-stream");
+  response.headers.add("Accept-Ranges", "bytes");
+  ByteRange range{.kind = ByteRange::Kind::ignore, .first = 0, .length = reader->size()};
+  if (const auto header = c.request.headers.find("range")) {
+    const ByteRange asked = parse_range(*header, reader->size());
+    if (asked.kind == ByteRange::Kind::unsatisfiable) {
+      Response refused = json_response(
+          wire::to_json(invalid(fmt::format("The file has {} bytes; none of them are in this range.", reader->size()), "range")), 416);
+      refused.headers.add("Content-Range", fmt::format("bytes */{}", reader->size()));
+      co_return refused;
+    }
+    if (asked.kind == ByteRange::Kind::range) {
+      range = asked;
+      response.status = 206;
+      response.headers.add("Content-Range", fmt::format("bytes {}-{}/{}", range.first, range.first + range.length - 1,
+                                                        reader->size()));
+    }
+  }
+  response.stream_size = range.length;
+  response.stream = std::make_unique<BlobSource>(c.services.io, std::move(reader), range.first, range.length);
+  co_return response;
+}
+
+Task<Response> delete_file(Context& c) {
+  const FileId id{c.id};
+  const auto deleted = co_await c.services.db.write([&](Store& store) { return store.delete_file(id); });
+  if (!deleted) co_return error_response(deleted.error());
+  co_await blocking(c.services.io, [&] { c.services.blobs.remove(id.value); });
+  co_return json_response(wire::deleted_file(id));
+}
+
+}  // namespace penstock

@@ -1,0 +1,58 @@
+#pragma once
+#include "batch/lifecycle.h"
+#include "net/http.h"
+
+namespace penstock {
+
+// The parts that handlers work with; they outlive the server.
+struct Services {
+  struct Limits {
+    QueueLimits queue;
+    std::uint64_t batch_file_bytes_max = 200 << 20;  // of an input file; others may have kFileBytesMax
+  };
+
+  Clock& clock;
+  Db& db;
+  BlobStore& blobs;
+  Engines& engines;
+  Lifecycle& lifecycle;
+  asio::thread_pool& io;  // for reading and writing blobs
+  Limits limits;
+  Timestamp started_at;
+};
+
+constexpr std::uint64_t kFileBytesMax = 512 << 20;
+constexpr std::size_t kJsonBodyMax = 1 << 20;
+
+// One request on its way through a handler.
+struct Context {
+  Services& services;
+  Request& request;
+  std::string id;  // what stands for {id} in the route, decoded
+};
+
+Response json_response(std::string body, int status = 200);
+// The status is that of the error's kind, with the headers that official clients act on.
+Response error_response(const Error& error);
+
+// `limit` and `after` of a list request. Error invalid_request naming the parameter.
+Result<std::int64_t> limit_param(const Request& request, std::int64_t fallback, std::int64_t max);
+
+// Handlers: loop thread; the route boundary turns their exceptions into answers.
+Task<Response> create_file(Context& c);
+Task<Response> list_files(Context& c);
+Task<Response> get_file(Context& c);
+Task<Response> get_file_content(Context& c);
+Task<Response> delete_file(Context& c);
+
+Task<Response> create_batch(Context& c);
+Task<Response> list_batches(Context& c);
+Task<Response> get_batch(Context& c);
+Task<Response> cancel_batch(Context& c);
+
+Task<Response> list_models(Context& c);
+Task<Response> get_model(Context& c);
+
+Task<Response> health(Context& c);
+
+}  // namespace penstock

@@ -1,0 +1,30 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "api/handlers.h"
+#include "model/wire.h"
+
+namespace penstock {
+
+Task<Response> list_models(Context& c) {
+  std::vector<std::string> items;
+  const auto models = c.services.engines.models();
+  for (const std::string& id : models) items.push_back(wire::model(id, c.services.started_at));
+  co_return json_response(wire::list(items, models.empty() ? "" : models.front(), models.empty() ? "" : models.back(), false));
+}
+
+Task<Response> get_model(Context& c) {
+  const auto models = c.services.engines.models();
+  if (std::find(models.begin(), models.end(), c.id) == models.end()) {
+    co_return error_response({.kind = Error::Kind::not_found,
+                              .message = fmt::format("The model '{}' does not exist.", c.id),
+                              .code = "model_not_found",
+                              .param = "model"});
+  }
+  co_return json_response(wire::model(c.id, c.services.started_at));
+}
+
+Task<Response> health(Context&) { co_return json_response(R"({"status":"ok"})"); }
+
+}  // namespace penstock

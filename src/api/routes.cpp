@@ -1,0 +1,149 @@
+#include "api/routes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <system_error>
+
+#include "base/log.h"
+#include "model/wire.h"
+
+namespace penstock {
+namespace {
+
+struct Route {
+  std::string_view method, path;
+  Task<Response> (*handler)(Context&);
+};
+
+// {id} stands for one path segment; at the end of a path it takes the rest, since names of models have slashes.
+constexpr std::array kRoutes = {
+    Route{"POST", "/v1/files", create_file},
+    Route{"GET", "/v1/files", list_files},
+    Route{"GET", "/v1/files/{id}", get_file},
+    Route{"DELETE", "/v1/files/{id}", delete_file},
+    Route{"GET", "/v1/files/{id}/content", get_file_content},
+    Route{"POST", "/v1/batches", create_batch},
+    Route{"GET", "/v1/batches", list_batches},
+    Route{"GET", "/v1/batches/{id}", get_batch},
+    Route{"POST", "/v1/batches/{id}/cancel", cancel_batch},
+    Route{"GET", "/v1/models", list_models},
+    Route{"GET", "/v1/models/{id}", get_model},
+    Route{"GET", "/healthz", health},
+};
+
+// The part of `path` that {id} stands for, empty for a route without one; nothing when the route is another.
+std::optional<std::string_view> match(std::string_view route, std::string_view path) {
+  constexpr std::string_view kId = "{id}";
+  const auto at = route.find(kId);
+  if (at == std::string_view::npos) return route == path ? std::optional(std::string_view()) : std::nullopt;
+  const auto before = route.substr(0, at), after = route.substr(at + kId.size());
+  if (path.size() <= before.size() + after.size() || !path.starts_with(before) || !path.ends_with(after)) {
+    return std::nullopt;
+  }
+  return path.substr(before.size(), path.size() - before.size() - after.size());
+}
+
+Response plain_error(int status, std::string message) {
+  const auto kind = status >= 500 ? Error::Kind::unavailable : Error::Kind::invalid_request;
+  return json_response(wire::to_json(Error{.kind = kind, .message = std::move(message)}), status);
+}
+
+Task<Response> route(Services& services, Request& request) {
+  std::string allowed;
+  const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
+  // Longer routes first: /v1/files/{id}/content is no file with the id "x/content".
+  const Route* best = nullptr;
+  std::string_view best_id;
+  for (const Route& candidate : kRoutes) {
+    const auto id = match(candidate.path, request.path);
+    if (!id) continue;
+    if (candidate.method != method) {
+      allowed += fmt::format("{}{}", allowed.empty() ? "" : ", ", candidate.method);
+    } else if (!best || candidate.path.size() > best->path.size()) {
+      best = &candidate;
+      best_id = *id;
+    }
+  }
+  if (best) {
+    auto id = percent_decode(best_id);
+    if (!id) co_return plain_error(400, "The path of this request is not percent-encoded properly.");
+    Context context{services, request, std::move(*id)};
+    co_return co_await best->handler(context);
+  }
+  if (allowed.empty()) co_return plain_error(404, fmt::format("Unknown request URL: {} {}.", request.method, request.path));
+  Response response = plain_error(405, fmt::format("Method {} is not allowed here.", request.method));
+  response.headers.add("Allow", allowed);
+  co_return response;
+}
+
+}  // namespace
+
+Task<Response> dispatch(Services& services, Request& request) {
+  const Moment start = services.clock.monotonic();
+  const std::string request_id = random_id("req_");
+  Response response;
+  try {
+    response = co_await route(services, request);
+  } catch (const HttpError& e) {
+    response = plain_error(e.status(), e.what());
+  } catch (const std::system_error& e) {
+    if (is_cancelled(e)) throw;
+    const bool full = e.code() == std::errc::no_space_on_device;
+    log::error("{} {} ({}): {}", request.method, request.path, request_id, e.what());
+    response = full ? error_response({.kind = Error::Kind::no_space,
+                                      .message = "The server's disk is full. Free space, or try again later.",
+                                      .code = "insufficient_storage"})
+                    : plain_error(500, "The server had an error while processing your request.");
+  } catch (const std::exception& e) {
+    log::error("{} {} ({}): {}", request.method, request.path, request_id, e.what());
+    response = plain_error(500, "The server had an error while processing your request.");
+  }
+  response.headers.add("x-request-id", request_id);
+  response.headers.add("openai-processing-ms", std::to_string((services.clock.monotonic() - start).count()));
+  co_return response;
+}
+
+Response json_response(std::string body, int status) {
+  Response response;
+  response.status = status;
+  response.headers.add("Content-Type", "application/json");
+  response.body = std::move(body);
+  return response;
+}
+
+Response error_response(const Error& error) {
+  int status = 400;
+  switch (error.kind) {
+    case Error::Kind::invalid_request: break;
+    case Error::Kind::not_found: status = 404; break;
+    case Error::Kind::conflict: status = 409; break;
+    case Error::Kind::too_large: status = 413; break;
+    case Error::Kind::queue_full: status = 429; break;
+    case Error::Kind::no_space: status = 507; break;
+    case Error::Kind::unavailable: status = 503; break;
+  }
+  Response response = json_response(wire::to_json(error), status);
+  // Official clients retry 409, which changes nothing here, and give up on long waits.
+  if (status == 409 || status == 507) response.headers.add("x-should-retry", "false");
+  if (status == 429 || status == 503) response.headers.add("Retry-After", "10");
+  return response;
+}
+
+Result<std::int64_t> limit_param(const Request& request, std::int64_t fallback, std::int64_t max) {
+  const auto text = query_param(request.query, "limit");
+  if (!text) return fallback;
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error != std::errc{} || end != text->data() + text->size() || value < 1 || value > max) {
+    return Error{.kind = Error::Kind::invalid_request,
+                 .message = fmt::format("Invalid 'limit': expected an integer from 1 to {}.", max),
+                 .code = "invalid_value",
+                 .param = "limit"};
+  }
+  return value;
+}
+
+}  // namespace penstock

@@ -1,0 +1,10 @@
+#pragma once
+#include "api/handlers.h"
+
+namespace penstock {
+
+// Answers one request: finds the route, runs its handler, and turns whatever goes wrong into an answer. The one place
+// where an exception of a handler is caught. Loop thread; `services` outlives it.
+Task<Response> dispatch(Services& services, Request& request);
+
+}  // namespace penstock

@@ -1,0 +1,128 @@
+#include "base/async.h"
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/system/system_error.hpp>
+
+#include "base/log.h"
+
+namespace penstock {
+
+Timestamp SystemClock::now() const { return std::chrono::floor<Millis>(std::chrono::system_clock::now()); }
+Moment SystemClock::monotonic() const { return std::chrono::floor<Millis>(std::chrono::steady_clock::now()); }
+
+std::unique_ptr<Alarm> SystemClock::alarm_at(Moment when, std::function<void()> ring) {
+  struct TimerAlarm : Alarm {
+    explicit TimerAlarm(asio::io_context& loop) : timer(loop) {}
+    asio::steady_timer timer;
+  };
+  auto alarm = std::make_unique<TimerAlarm>(loop_);
+  alarm->timer.expires_at(std::chrono::steady_clock::time_point(when));
+  alarm->timer.async_wait([ring = std::move(ring)](boost::system::error_code error) {
+    if (!error) ring();
+  });
+  return alarm;
+}
+
+void Event::notify() {
+  set_ = true;
+  timer_.cancel();
+}
+
+Task<> Event::wait() {
+  if (!set_) {
+    timer_.expires_at(asio::steady_timer::time_point::max());
+    boost::system::error_code error;
+    co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, error));
+    if (!set_) throw boost::system::system_error(asio::error::operation_aborted);
+  }
+  set_ = false;
+}
+
+Task<bool> Event::wait_until(Clock& clock, Moment deadline) {
+  if (set_) {
+    set_ = false;
+    co_return true;
+  }
+  bool late = false;
+  const auto alarm = clock.alarm_at(deadline, [&] {
+    late = !set_;
+    notify();
+  });
+  co_await wait();
+  co_return !late;
+}
+
+Task<> sleep_until(Clock& clock, Moment when) {
+  Event never(static_cast<asio::io_context&>((co_await asio::this_coro::executor).context()));
+  co_await never.wait_until(clock, when);
+}
+
+void TaskGroup::spawn(const char* name, Task<> task) {
+  const auto signal = running_.emplace(running_.end());
+  asio::co_spawn(loop_, std::move(task),
+                 asio::bind_cancellation_slot(signal->slot(), [this, name, signal](std::exception_ptr failure) {
+                   running_.erase(signal);
+                   if (running_.empty()) empty_.notify();
+                   try {
+                     if (failure) std::rethrow_exception(failure);
+                   } catch (const std::exception& e) {
+                     if (!is_cancelled(e)) log::error("{}: {}", name, e.what());
+                   }
+                 }));
+}
+
+void TaskGroup::keep(const char* name, Clock& clock, std::function<Task<>()> make) {
+  spawn(name, restarting(name, clock, std::move(make)));
+}
+
+Task<> TaskGroup::restarting(const char* name, Clock& clock, std::function<Task<>()> make) {
+  Millis pause{1'000};
+  while (true) {
+    try {
+      co_await make();
+      co_return;
+    } catch (const std::exception& e) {
+      if (is_cancelled(e)) throw;
+      log::error("{}: {}; once more in {} s", name, e.what(), pause.count() / 1000);
+    }
+    co_await sleep_until(clock, clock.monotonic() + pause);
+    pause = std::min<Millis>(2 * pause, Millis{30'000});
+  }
+}
+
+void TaskGroup::cancel() {
+  // A cancelled task may end, and leave the list, while we walk it.
+  for (auto it = running_.begin(); it != running_.end();) (it++)->emit(asio::cancellation_type::terminal);
+}
+
+Task<> TaskGroup::join() {
+  while (!running_.empty()) co_await empty_.wait();
+}
+
+Task<bool> TaskGroup::join_until(Clock& clock, Moment deadline) {
+  while (!running_.empty()) {
+    if (!co_await empty_.wait_until(clock, deadline)) co_return running_.empty();
+  }
+  co_return true;
+}
+
+void run_until_done(asio::io_context& loop, Task<> task) {
+  std::exception_ptr failure;
+  asio::co_spawn(loop, std::move(task), [&](std::exception_ptr e) {
+    failure = e;
+    loop.stop();
+  });
+  loop.run();
+  if (failure) std::rethrow_exception(failure);
+}
+
+bool is_cancelled(const std::exception& e) {
+  const auto* error = dynamic_cast<const boost::system::system_error*>(&e);
+  return error && error->code() == asio::error::operation_aborted;
+}
+
+}  // namespace penstock

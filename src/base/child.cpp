@@ -1,0 +1,114 @@
+#include "base/child.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/asio/redirect_error.hpp>
+#include <cstring>
+#include <system_error>
+
+namespace penstock {
+namespace {
+
+constexpr std::size_t kLineSizeMax = 4096;  // a longer line is cut into several
+
+[[noreturn]] void exec_child(char* const* argv, int output, int failure, pid_t parent) {
+  // Only async-signal-safe calls between fork and exec.
+  ::setpgid(0, 0);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(127);  // the parent died before PDEATHSIG was set
+  const int null = ::open("/dev/null", O_RDONLY);
+  ::dup2(null, STDIN_FILENO);
+  ::dup2(output, STDOUT_FILENO);
+  ::dup2(output, STDERR_FILENO);
+  ::signal(SIGPIPE, SIG_DFL);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::execvp(argv[0], argv);
+  const int error = errno;
+  [[maybe_unused]] const auto written = ::write(failure, &error, sizeof error);
+  ::_exit(127);
+}
+
+std::system_error failed(const std::string& what) { return {errno, std::generic_category(), what}; }
+
+}  // namespace
+
+Child::Child(asio::io_context& loop, const std::vector<std::string>& argv) : pidfd_(loop), output_(loop) {
+  std::vector<char*> args;
+  for (const auto& arg : argv) args.push_back(const_cast<char*>(arg.c_str()));
+  args.push_back(nullptr);
+
+  int output[2], failure[2];
+  if (::pipe2(output, O_CLOEXEC) != 0) throw failed("pipe");
+  if (::pipe2(failure, O_CLOEXEC) != 0) {
+    ::close(output[0]), ::close(output[1]);
+    throw failed("pipe");
+  }
+  const pid_t parent = ::getpid();
+  pid_ = ::fork();
+  if (pid_ == 0) exec_child(args.data(), output[1], failure[1], parent);
+  const int fork_error = errno;
+  ::close(output[1]), ::close(failure[1]);
+
+  // The failure pipe closes by itself when exec succeeds, else it brings the errno.
+  int error = pid_ < 0 ? fork_error : 0;
+  if (pid_ > 0 && ::read(failure[0], &error, sizeof error) != sizeof error) error = 0;
+  ::close(failure[0]);
+  if (error != 0) {
+    ::close(output[0]);
+    if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
+    throw std::system_error(error, std::generic_category(), fmt::format("cannot start {}", argv[0]));
+  }
+  ::setpgid(pid_, pid_);  // also here: whoever comes first
+  output_.assign(output[0]);
+  pidfd_.assign(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+}
+
+Child::~Child() {
+  if (reaped_) return;
+  kill(SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+}
+
+void Child::kill(int signal) {
+  if (!reaped_) ::kill(-pid_, signal);
+}
+
+Task<std::optional<std::string>> Child::read_line() {
+  while (true) {
+    const auto end = buffer_.find('\n');
+    if (end != std::string::npos || buffer_.size() >= kLineSizeMax) {
+      std::string line = buffer_.substr(0, std::min(end, kLineSizeMax));
+      buffer_.erase(0, line.size() + (line.size() == end ? 1 : 0));
+      co_return line;
+    }
+    char chunk[kLineSizeMax];
+    boost::system::error_code error;
+    const auto n = co_await output_.async_read_some(asio::buffer(chunk), asio::redirect_error(asio::use_awaitable, error));
+    if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+    if (error) {
+      if (buffer_.empty()) co_return std::nullopt;
+      co_return std::exchange(buffer_, {});
+    }
+    buffer_.append(chunk, n);
+  }
+}
+
+Task<std::string> Child::wait() {
+  co_await pidfd_.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+  int status = 0;
+  ::waitpid(pid_, &status, 0);
+  ::kill(-pid_, SIGKILL);  // whatever of its group is left
+  reaped_ = true;
+  if (WIFSIGNALED(status)) co_return fmt::format("signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
+  co_return fmt::format("exit code {}", WEXITSTATUS(status));
+}
+
+}  // namespace penstock

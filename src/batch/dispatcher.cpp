@@ -1,0 +1,362 @@
+#include "batch/dispatcher.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/log.h"
+#include "batch/plan.h"
+
+namespace penstock {
+namespace {
+
+constexpr std::size_t kWindowBytes = 1 << 20;        // read at once, unless one line is longer
+constexpr std::size_t kGapBytes = 4096;              // read over rather than around
+constexpr std::size_t kWaitingBytesMax = 4 << 20;    // of lines that wait for a slot of one model
+constexpr std::size_t kUnsavedBytesMax = 64 << 20;   // of answers: while the store is away, no line is sent past this
+constexpr std::int64_t kSpansAClaim = 4;
+
+}  // namespace
+
+Dispatcher::Dispatcher(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, Engines& engines,
+                       Options options, BatchDone batch_done)
+    : loop_(loop),
+      clock_(clock),
+      db_(db),
+      blobs_(blobs),
+      engines_(engines),
+      options_(std::move(options)),
+      batch_done_(std::move(batch_done)),
+      wake_(loop),
+      refill_wanted_(loop),
+      have_results_(loop),
+      quiet_(loop),
+      tasks_(loop) {
+  engines_.on_change = [this] { engines_changed(); };
+  engines_.on_slot_free = [this] {
+    wake_.notify();
+    if (stopping_) quiet_.notify();
+  };
+}
+
+void Dispatcher::start() {
+  tasks_.keep("dispatch", clock_, [this] { return run(); });
+  tasks_.keep("loading lines", clock_, [this] { return refill(); });
+  tasks_.keep("saving results", clock_, [this] { return save(); });
+  tasks_.keep("leases", clock_, [this] { return heartbeat(); });
+}
+
+void Dispatcher::wake() {
+  for (auto& [model, queue] : queues_) queue.more = true;
+  wake_.notify();
+}
+
+void Dispatcher::engines_changed() {
+  for (const std::string& model : engines_.models()) queues_[model];
+  for (auto& [model, queue] : queues_) {
+    // Twice the slots, so that one load is ready before the last one is used up.
+    queue.wanted = 2 * static_cast<std::size_t>(engines_.slots(model));
+  }
+  wake_.notify();
+}
+
+// Every turn starts all that can be started, then sleeps until something has changed.
+Task<> Dispatcher::run() {
+  while (true) {
+    requeue_due();
+    start_lines();
+    refill_wanted_.notify();
+    co_await wake_.wait_until(clock_, next_due());
+  }
+}
+
+Moment Dispatcher::next_due() const {
+  Moment due = clock_.monotonic() + Millis{60'000};
+  if (!retries_.empty()) due = std::min(due, retries_.begin()->first);
+  if (const auto release = engines_.next_release()) due = std::min(due, *release);
+  return due;
+}
+
+void Dispatcher::push_front(Line line) {
+  Queue& queue = queues_[line.span->claim.model];
+  queue.bytes += line.body.size();
+  queue.lines.push_front(std::move(line));
+}
+
+void Dispatcher::requeue_due() {
+  while (!retries_.empty() && retries_.begin()->first <= clock_.monotonic()) {
+    push_front(std::move(retries_.begin()->second));
+    retries_.erase(retries_.begin());
+  }
+}
+
+Dispatcher::Active& Dispatcher::active(const BatchId& id) { return active_.try_emplace(id, loop_).first->second; }
+
+void Dispatcher::start_lines() {
+  for (auto& [model, queue] : queues_) {
+    while (!stopping_ && !queue.lines.empty() && unsaved_bytes_ < kUnsavedBytesMax) {
+      std::optional<Slot> slot = engines_.acquire(model);
+      if (!slot) break;
+      Line line = std::move(queue.lines.front());
+      queue.lines.pop_front();
+      queue.bytes -= line.body.size();
+      active(line.span->claim.key.batch).attempts.spawn("line", attempt(std::move(line), std::move(*slot)));
+    }
+  }
+}
+
+// Holds a line while it is under way. One whose attempt ended without an outcome, by whatever accident, goes back.
+class Dispatcher::Custody {
+ public:
+  Custody(Dispatcher& dispatcher, Line line) : dispatcher_(dispatcher), line_(std::move(line)) {}
+  Custody(const Custody&) = delete;
+  Custody& operator=(const Custody&) = delete;
+  ~Custody() {
+    if (!line_.span || line_.span->lost || dispatcher_.active(line_.span->claim.key.batch).draining) return;
+    if (pause > Millis{0}) {
+      dispatcher_.retries_.emplace(dispatcher_.clock_.monotonic() + pause, std::move(line_));
+    } else {
+      dispatcher_.push_front(std::move(line_));
+    }
+  }
+  Line* operator->() { return &line_; }
+
+  Millis pause{1'000};
+
+ private:
+  Dispatcher& dispatcher_;
+  Line line_;
+};
+
+Task<> Dispatcher::attempt(Line line_under_way, Slot slot) {
+  Custody line(*this, std::move(line_under_way));
+  Answer answer = co_await slot.engine().send(line->span->claim.endpoint, line->body);
+  const double random = std::uniform_real_distribution<>(0.0, 1.0)(random_);
+  retry::Verdict verdict = retry::judge(std::move(answer), line->attempts + 1, random, options_.retry, answers_);
+  const Moment now = clock_.monotonic();
+  if (verdict.hold > Millis{0}) slot.hold(now + verdict.hold);
+  if (verdict.counts) ++line->attempts;
+  line.pause = verdict.pause;
+  if (!verdict.outcome) co_return;
+  if (results_.empty()) oldest_result_ = now;
+  unsaved_bytes_ += verdict.outcome->body.size();
+  ++active(line->span->claim.key.batch).unsaved;
+  results_.push_back({std::move(line->span), line->index, std::move(line->custom_id_json), std::move(*verdict.outcome)});
+  if (results_.size() == 1 || results_.size() == options_.commit_lines) have_results_.notify();
+}
+
+bool Dispatcher::wants_lines(const Queue& queue) const {
+  return !stopping_ && (queue.more || !queue.spans.empty()) && queue.lines.size() < queue.wanted &&
+         queue.bytes < kWaitingBytesMax;
+}
+
+Task<> Dispatcher::refill() {
+  while (true) {
+    refilling_ = false;
+    drained_while_refilling_.clear();
+    co_await refill_wanted_.wait();
+    refilling_ = true;
+    for (const std::string& model : engines_.models()) {
+      if (wants_lines(queues_[model])) co_await refill(model);
+    }
+  }
+}
+
+// Claims spans of this model when none are left, and loads the next window of lines.
+Task<> Dispatcher::refill(std::string model) {
+  if (queues_[model].spans.empty()) {
+    queues_[model].more = false;  // unless wake() comes meanwhile, or the claim is full
+    const Moment now = clock_.monotonic();
+    const auto spans = co_await db_.write([&](Store& store) {
+      // Renewed first, so that no pause of ours, however long, makes us claim what we hold.
+      store.renew_leases(options_.worker, now + options_.lease);
+      std::vector<std::shared_ptr<Span>> claimed;
+      for (ClaimedSpan& claim : store.claim_spans(options_.worker, model, kSpansAClaim, now, now + options_.lease)) {
+        auto span = std::make_shared<Span>();
+        span->claim = std::move(claim);
+        if (span->claim.finished > 0) span->finished = store.finished_indices(span->claim.key);
+        std::sort(span->finished.begin(), span->finished.end());
+        claimed.push_back(std::move(span));
+      }
+      return claimed;
+    });
+    Queue& queue = queues_[model];
+    queue.more |= spans.size() == kSpansAClaim;
+    for (const auto& span : spans) {
+      if (!was_drained(span->claim.key.batch)) queue.spans.push_back(span);
+    }
+  }
+  if (queues_[model].spans.empty()) co_return;
+  const std::shared_ptr<Span> span = queues_[model].spans.front();
+  auto lines = co_await blocking(reading_, [&] { return load(span); });
+
+  Queue& queue = queues_[model];
+  std::erase_if(queue.spans, [](const auto& s) { return s->input && s->next == s->entries.size(); });
+  wake_.notify();
+  if (was_drained(span->claim.key.batch)) co_return;
+  for (Line& line : lines) {
+    queue.bytes += line.body.size();
+    queue.lines.push_back(std::move(line));
+  }
+}
+
+bool Dispatcher::was_drained(const BatchId& id) const {
+  return std::find(drained_while_refilling_.begin(), drained_while_refilling_.end(), id) !=
+         drained_while_refilling_.end();
+}
+
+// On a pool thread, one call at a time. Reads neighbours in the file with one read.
+std::vector<Dispatcher::Line> Dispatcher::load(const std::shared_ptr<Span>& shared) {
+  Span& span = *shared;
+  if (!span.input) {
+    const auto plan = blobs_.open(plan_key(span.claim.key.batch));
+    span.input = blobs_.open(span.claim.input_file_id.value);
+    if (!plan || !span.input) throw std::runtime_error("the input file or the plan of a running batch is gone");
+    span.entries = read_plan(*plan, span.claim.first, span.claim.count);
+    std::erase_if(span.entries, [&](const PlanEntry& e) {
+      return std::binary_search(span.finished.begin(), span.finished.end(), e.index);
+    });
+  }
+  std::vector<Line> lines;
+  std::string window;
+  const auto& entries = span.entries;
+  std::size_t loaded = 0, next = span.next;
+  while (next < entries.size() && loaded < kWindowBytes) {
+    const std::size_t first = next;
+    std::uint64_t end = entries[first].offset + entries[first].length;
+    std::size_t last = first + 1;
+    while (last < entries.size() && entries[last].offset >= end && entries[last].offset - end <= kGapBytes &&
+           entries[last].offset + entries[last].length - entries[first].offset <= kWindowBytes) {
+      end = entries[last].offset + entries[last].length;
+      ++last;
+    }
+    const std::size_t size = end - entries[first].offset;
+    window.clear();
+    window.reserve(size + kLinePadding);
+    span.input->read_at(entries[first].offset, size, window);
+    if (window.size() != size) throw std::runtime_error("the input file is shorter than its plan says");
+    for (; next < last; ++next) {
+      const PlanEntry& entry = entries[next];
+      const std::string_view text(window.data() + (entry.offset - entries[first].offset), entry.length);
+      const LineParts parts = lines_.cut(text);
+      lines.push_back({shared, entry.index, 0, std::string(parts.custom_id_json), std::string(parts.body)});
+    }
+    loaded += size;
+  }
+  span.next = next;  // only now: a read that failed is done again
+  return lines;
+}
+
+// One transaction for all answers of the last commit_after, or commit_lines of them. What it could not save it keeps:
+// after an exception it starts again with the same results.
+Task<> Dispatcher::save() {
+  while (true) {
+    if (saving_.empty()) {
+      while (results_.empty()) co_await have_results_.wait();
+      while (results_.size() < options_.commit_lines && !stopping_) {
+        if (!co_await have_results_.wait_until(clock_, oldest_result_ + options_.commit_after)) break;
+      }
+      saving_.swap(results_);
+    }
+    const Saved saved = co_await db_.write([&](Store& store) { return write_groups(store); });
+    for (const auto& span : saved.refused) {
+      log::warn("batch {}: another worker has span {} by now", span->claim.key.batch.value, span->claim.key.number);
+      span->lost = true;
+    }
+    for (const Result& result : saving_) {
+      unsaved_bytes_ -= result.outcome.body.size();
+      Active& batch = active(result.span->claim.key.batch);
+      --batch.unsaved;
+      batch.saved.notify();
+    }
+    saving_.clear();
+    for (const BatchId& id : saved.finished) {
+      if (const auto it = active_.find(id); it->second.attempts.size() == 0 && !it->second.draining) active_.erase(it);
+      batch_done_(id);
+    }
+    wake_.notify();
+    if (stopping_) quiet_.notify();
+  }
+}
+
+// On the store's thread.
+Dispatcher::Saved Dispatcher::write_groups(Store& store) const {
+  std::map<std::shared_ptr<Span>, ResultGroup> groups;
+  for (const Result& result : saving_) {
+    ResultGroup& group = groups[result.span];
+    const std::size_t before = group.lines.size();
+    append_output_line(group.lines, result.span->claim.key.batch, result.index, result.custom_id_json, result.outcome);
+    group.entries.push_back({result.index, static_cast<std::uint32_t>(group.lines.size() - before), result.outcome.failed});
+    group.usage += result.outcome.usage;
+  }
+  Saved saved;
+  std::set<BatchId> touched;
+  for (auto& [span, group] : groups) {
+    group.span = span->claim.key;
+    group.token = span->claim.token;
+    if (store.save_results(group)) {
+      touched.insert(group.span.batch);
+    } else {
+      saved.refused.push_back(span);
+    }
+  }
+  for (const BatchId& id : touched) {
+    if (store.remaining(id) == 0) saved.finished.push_back(id);
+  }
+  return saved;
+}
+
+bool Dispatcher::holds_spans() const {
+  return !active_.empty() || !retries_.empty() || std::any_of(queues_.begin(), queues_.end(), [](const auto& item) {
+    return !item.second.lines.empty() || !item.second.spans.empty();
+  });
+}
+
+Task<> Dispatcher::heartbeat() {
+  while (true) {
+    co_await sleep_until(clock_, clock_.monotonic() + options_.lease / 3);
+    if (holds_spans()) {
+      const Moment until = clock_.monotonic() + options_.lease;
+      co_await db_.write([&](Store& store) { store.renew_leases(options_.worker, until); });
+    }
+    wake();  // leases of others may have ended
+  }
+}
+
+Task<> Dispatcher::drain(BatchId id, Millis grace) {
+  if (refilling_) drained_while_refilling_.push_back(id);
+  for (auto& [model, queue] : queues_) {
+    std::erase_if(queue.spans, [&](const auto& span) { return span->claim.key.batch == id; });
+    std::erase_if(queue.lines, [&, &bytes = queue.bytes](const Line& line) {
+      if (line.span->claim.key.batch != id) return false;
+      bytes -= line.body.size();
+      return true;
+    });
+  }
+  std::erase_if(retries_, [&](const auto& item) { return item.second.span->claim.key.batch == id; });
+
+  const auto found = active_.find(id);
+  if (found == active_.end()) co_return;
+  Active& batch = found->second;  // while it is draining, only we remove it
+  batch.draining = true;
+  co_await batch.attempts.join_until(clock_, clock_.monotonic() + grace);
+  batch.attempts.cancel();
+  co_await batch.attempts.join();
+  while (batch.unsaved > 0) co_await batch.saved.wait();
+  active_.erase(id);
+}
+
+Task<> Dispatcher::stop(Millis patience) {
+  stopping_ = true;
+  const Moment end = clock_.monotonic() + patience;
+  while (engines_.in_flight() > 0 && co_await quiet_.wait_until(clock_, end)) {
+  }
+  for (auto& [id, batch] : active_) batch.attempts.cancel();
+  while (engines_.in_flight() > 0) co_await quiet_.wait();
+  have_results_.notify();
+  while (!results_.empty() || !saving_.empty()) co_await quiet_.wait();
+  tasks_.cancel();
+  co_await tasks_.join();
+  co_await db_.write([&](Store& store) { store.release_leases(options_.worker); });
+}
+
+}  // namespace penstock

@@ -1,0 +1,132 @@
+#pragma once
+#include <deque>
+#include <map>
+#include <random>
+
+#include "batch/retry.h"
+#include "blob/blob_store.h"
+#include "engine/registry.h"
+#include "store/db.h"
+
+namespace penstock {
+
+// Hands lines to engines and keeps their slots full; saves what they answer. Lives on the loop thread. The referenced
+// parts must outlive it. Killing the process at any point loses no saved result: what is in no result group is still to
+// do.
+class Dispatcher {
+ public:
+  struct Options {
+    std::string worker;          // this process's name on its leases
+    Millis lease{10'000};
+    Millis commit_after{10};     // the oldest answer waits no longer for others to be saved with
+    std::size_t commit_lines = 256;
+    retry::Options retry;
+  };
+
+  // Called on the loop thread when the last line of a batch has been saved.
+  using BatchDone = std::function<void(const BatchId&)>;
+
+  Dispatcher(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, Engines& engines, Options options,
+             BatchDone batch_done);
+
+  // Starts its tasks; they go on until stop().
+  void start();
+
+  // There may be new spans to claim.
+  void wake();
+
+  // Forgets the batch's waiting lines; those already sent have `grace` to end and are still saved. Returns when nothing
+  // of the batch is under way. Its status must be one from which no span is claimed.
+  Task<> drain(BatchId id, Millis grace);
+
+  // Sends no more; lines under way have `patience` to end; saves what came and gives the leases back.
+  Task<> stop(Millis patience);
+
+ private:
+  // A claimed span on its way: `entries` are those not loaded yet.
+  struct Span {
+    ClaimedSpan claim;
+    std::vector<std::uint32_t> finished;  // sorted; indices that result groups held at the claim
+    std::vector<PlanEntry> entries;
+    std::size_t next = 0;
+    std::unique_ptr<BlobReader> input;
+    bool lost = false;  // another worker has it now
+  };
+  struct Line {
+    std::shared_ptr<Span> span;  // shared by its lines and their results; the last one lets it go
+    std::uint32_t index = 0;
+    int attempts = 0;
+    std::string custom_id_json, body;
+  };
+  struct Result {
+    std::shared_ptr<Span> span;
+    std::uint32_t index = 0;
+    std::string custom_id_json;
+    LineOutcome outcome;
+  };
+  // Lines of one model that wait for a slot, and where more come from.
+  struct Queue {
+    std::deque<Line> lines;
+    std::size_t bytes = 0;
+    std::deque<std::shared_ptr<Span>> spans;
+    bool more = true;  // a claim may find something
+    std::size_t wanted = 0;
+  };
+  // A batch with lines under way or answers not saved yet.
+  struct Active {
+    explicit Active(asio::io_context& loop) : attempts(loop), saved(loop) {}
+    TaskGroup attempts;
+    std::size_t unsaved = 0;
+    Event saved;
+    bool draining = false;
+  };
+  class Custody;
+  struct Saved {
+    std::vector<std::shared_ptr<Span>> refused;
+    std::vector<BatchId> finished;
+  };
+
+  Task<> run();
+  void engines_changed();
+  void requeue_due();
+  void start_lines();
+  bool wants_lines(const Queue& queue) const;
+  Task<> refill();
+  Task<> refill(std::string model);
+  bool was_drained(const BatchId& id) const;
+  std::vector<Line> load(const std::shared_ptr<Span>& span);
+  Task<> attempt(Line line, Slot slot);
+  Task<> save();
+  Task<> heartbeat();
+  Active& active(const BatchId& id);
+  void push_front(Line line);
+  bool holds_spans() const;
+  Moment next_due() const;
+  Saved write_groups(Store& store) const;
+
+  asio::io_context& loop_;
+  Clock& clock_;
+  Db& db_;
+  BlobStore& blobs_;
+  Engines& engines_;
+  Options options_;
+  BatchDone batch_done_;
+
+  std::map<std::string, Queue> queues_;  // by model
+  std::multimap<Moment, Line> retries_;  // by the time they fall due
+  std::map<BatchId, Active> active_;
+  std::vector<Result> results_, saving_;
+  std::size_t unsaved_bytes_ = 0;
+  Moment oldest_result_{};
+  bool refilling_ = false, stopping_ = false;
+  std::vector<BatchId> drained_while_refilling_;
+  std::minstd_rand random_{std::random_device{}()};
+  AnswerParser answers_;
+  LineParser lines_;  // used by one load() at a time
+
+  Event wake_, refill_wanted_, have_results_, quiet_;
+  asio::thread_pool reading_{1};
+  TaskGroup tasks_;
+};
+
+}  // namespace penstock

@@ -1,0 +1,143 @@
+#include "batch/lifecycle.h"
+
+#include "base/log.h"
+#include "batch/assemble.h"
+#include "batch/plan.h"
+#include "batch/validate.h"
+
+namespace penstock {
+namespace {
+
+constexpr std::int64_t kPurgeAtOnce = 64;
+
+Assembler::Missing missing_lines(BatchStatus end) {
+  if (end == BatchStatus::expired) {
+    return {"batch_expired", "This request could not be executed before the completion window expired."};
+  }
+  return {"batch_cancelled", "This request was not executed because the batch was cancelled."};
+}
+
+}  // namespace
+
+Lifecycle::Lifecycle(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, Engines& engines,
+                     Dispatcher* dispatcher, Options options)
+    : loop_(loop),
+      clock_(clock),
+      db_(db),
+      blobs_(blobs),
+      engines_(engines),
+      dispatcher_(dispatcher),
+      options_(std::move(options)),
+      tasks_(loop) {}
+
+Task<> Lifecycle::resume() {
+  for (const BatchId& id : co_await db_.read([](Store& store) { return store.unfinished_batches(); })) start(id);
+  tasks_.keep("removing old results", clock_, [this] { return purge(); });
+}
+
+void Lifecycle::start(const BatchId& id) {
+  changed_.try_emplace(id, loop_);
+  tasks_.keep("batch", clock_, [this, id] { return drive(id); });
+}
+
+void Lifecycle::notify(const BatchId& id) {
+  if (const auto it = changed_.find(id); it != changed_.end()) it->second.notify();
+}
+
+Task<> Lifecycle::stop() {
+  tasks_.cancel();
+  co_await tasks_.join();
+}
+
+// The life of one batch. Each step ends with a compare-and-set of the status, or finds that somebody else has set it.
+Task<> Lifecycle::drive(BatchId id) {
+  while (true) {
+    std::optional<Batch> batch = co_await db_.read([&](Store& store) { return store.find_batch(id); });
+    if (!batch || is_terminal(batch->status)) break;
+    const bool late = clock_.now() >= batch->expires_at && batch->status != BatchStatus::cancelling;
+    if (late) {
+      co_await finalize(*batch, BatchStatus::expired);
+    } else if (batch->status == BatchStatus::validating) {
+      co_await validate(*batch);
+    } else if (batch->status == BatchStatus::in_progress) {
+      co_await run(*batch);
+    } else if (batch->status == BatchStatus::finalizing) {
+      co_await finalize(*batch, BatchStatus::completed);
+    } else {
+      co_await finalize(*batch, BatchStatus::cancelled);
+    }
+  }
+  changed_.erase(id);
+  if (on_end) on_end(id);
+  tasks_.keep("removing old results", clock_, [this] { return purge(); });
+}
+
+Task<> Lifecycle::validate(Batch batch) {
+  ValidationRules rules{
+      .endpoint = batch.endpoint, .lines_max = options_.batch_lines_max, .models = engines_.known_models()};
+  const Validated checked = co_await blocking(pool_, [&] {
+    const auto input = blobs_.open(batch.input_file_id.value);
+    if (!input) throw std::runtime_error("the input file of an unfinished batch is gone");
+    Validated result = penstock::validate(*input, std::move(rules));
+    if (result.error_total == 0) write_plan(blobs_, batch.id, result.entries);
+    return result;
+  });
+  const Timestamp now = clock_.now();
+  const auto total = static_cast<std::int64_t>(checked.entries.size());
+  const bool moved = co_await db_.write([&](Store& store) {
+    if (checked.error_total > 0) return store.fail_batch(batch.id, checked.errors, checked.error_total, now);
+    return store.start_batch(batch.id, checked.model, total, now);
+  });
+  if (moved) {
+    log::info("batch {}: {}", batch.id.value,
+              checked.error_total > 0 ? fmt::format("failed validation with {} errors", checked.error_total)
+                                      : fmt::format("{} lines for {}", total, checked.model));
+  }
+  if (dispatcher_) dispatcher_->wake();
+}
+
+Task<> Lifecycle::run(Batch batch) {
+  while (true) {
+    const bool done = co_await db_.write([&](Store& store) {
+      return store.remaining(batch.id) == 0 &&
+             store.advance(batch.id, BatchStatus::in_progress, BatchStatus::finalizing, clock_.now());
+    });
+    if (done) co_return;
+    const Millis left = batch.expires_at - clock_.now();
+    if (!co_await changed_.at(batch.id).wait_until(clock_, clock_.monotonic() + left)) co_return;
+    const auto now = co_await db_.read([&](Store& store) { return store.find_batch(batch.id); });
+    if (!now || now->status != BatchStatus::in_progress) co_return;
+  }
+}
+
+Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
+  if (end != BatchStatus::completed) {
+    if (dispatcher_) co_await dispatcher_->drain(batch.id, options_.cancel_grace);
+    co_await db_.write([&](Store& store) { store.fence(batch.id); });
+  }
+  std::optional<Assembler> assembler;
+  assembler.emplace(blobs_, batch, options_.scratch_directory);
+  for (std::int64_t span = 0; span * kSpanLines < batch.counts.total; ++span) {
+    co_await db_.read([&](Store& store) {
+      store.for_each_group(batch.id, [&](const ResultGroup& group) { assembler->add(group); }, {span, span + 1});
+    });
+  }
+  const Assembler::Assembled files =
+      co_await blocking(pool_, [&] { return assembler->finish(missing_lines(end), clock_.now()); });
+  assembler.reset();
+  const bool ended = co_await db_.write([&](Store& store) {
+    return store.finish_batch(batch.id, batch.status, {end, files.output, files.errors, files.counts}, clock_.now());
+  });
+  if (!ended) co_return;  // its status has changed meanwhile: look again
+  log::info("batch {}: {}, {} lines answered, {} failed", batch.id.value, to_string(end), files.counts.completed,
+            files.counts.failed);
+  co_await blocking(pool_, [&] { blobs_.remove(plan_key(batch.id)); });
+}
+
+// In small bites, so that nobody waits long for the store.
+Task<> Lifecycle::purge() {
+  while (co_await db_.write([](Store& store) { return store.purge_results(kPurgeAtOnce); }) > 0) {
+  }
+}
+
+}  // namespace penstock

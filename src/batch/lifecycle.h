@@ -1,0 +1,52 @@
+#pragma once
+#include <map>
+
+#include "batch/dispatcher.h"
+
+namespace penstock {
+
+// Sees every batch from its creation to its end. What it does next depends on the stored status alone, so a restart
+// simply goes on. Loop thread only; the referenced parts must outlive it.
+class Lifecycle {
+ public:
+  struct Options {
+    std::string scratch_directory;
+    std::int64_t batch_lines_max = 50'000;  // 0: no limit
+    Millis cancel_grace{30'000};            // for lines under way when their batch ends early
+  };
+
+  // `dispatcher` may be null in a server without a worker.
+  Lifecycle(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, Engines& engines, Dispatcher* dispatcher,
+            Options options);
+
+  // Called on the loop thread when a batch has reached its end.
+  std::function<void(const BatchId&)> on_end;
+
+  // Starts all batches that have not ended.
+  Task<> resume();
+  // A new batch, just stored.
+  void start(const BatchId& id);
+  // Something about it has changed: all its lines are done, or it was cancelled.
+  void notify(const BatchId& id);
+  Task<> stop();
+
+ private:
+  Task<> drive(BatchId id);
+  Task<> validate(Batch batch);
+  Task<> run(Batch batch);
+  Task<> finalize(Batch batch, BatchStatus end);
+  Task<> purge();
+
+  asio::io_context& loop_;
+  Clock& clock_;
+  Db& db_;
+  BlobStore& blobs_;
+  Engines& engines_;
+  Dispatcher* dispatcher_;
+  Options options_;
+  std::map<BatchId, Event> changed_;  // of the batches being driven
+  asio::thread_pool pool_{1};         // validation and assembly: one batch's at a time
+  TaskGroup tasks_;
+};
+
+}  // namespace penstock

@@ -1,0 +1,18 @@
+#pragma once
+#include "blob/blob_store.h"
+#include "model/types.h"
+
+// The plan blob: the order in which a batch's lines are dispatched, as an array of PlanEntry in the machine's byte
+// order. It is made from the input file and may be made anew at any time.
+namespace penstock {
+
+std::string plan_key(const BatchId& id);
+
+// Blocks; throws std::system_error.
+void write_plan(BlobStore& blobs, const BatchId& id, const std::vector<PlanEntry>& entries);
+
+// Entries `first` to `first + count`. Throws std::runtime_error when the blob has fewer.
+std::vector<PlanEntry> read_plan(const BlobReader& plan, std::uint32_t first, std::uint32_t count);
+std::uint32_t plan_size(const BlobReader& plan);
+
+}  // namespace penstock

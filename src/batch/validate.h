@@ -1,0 +1,57 @@
+#pragma once
+#include <boost/unordered/unordered_flat_set.hpp>
+#include <set>
+
+#include "blob/blob_store.h"
+#include "model/line_parser.h"
+
+namespace penstock {
+
+struct ValidationRules {
+  std::string endpoint;
+  std::int64_t lines_max = 50'000;  // 0: no limit
+  std::optional<std::set<std::string, std::less<>>> models;  // those that are served, when that is known
+};
+
+constexpr std::size_t kErrorsKept = 100;
+// A longer line is a fault of its own: one request must fit an engine's and our memory.
+constexpr std::size_t kLineSizeMax = 64 << 20;
+
+// What the check of an input file brought: a plan in the file's order, or errors.
+struct Validated {
+  std::vector<PlanEntry> entries;
+  std::string model;
+  std::vector<LineError> errors;  // the first kErrorsKept, in line order
+  std::int64_t error_total = 0;
+};
+
+// Checks an input file as its bytes come, in memory of 16 bytes a line, some 24 bytes a custom_id, and the longest line.
+// Physical lines end with LF; blank ones are skipped; a UTF-8 byte order mark in front is skipped. One thread.
+class Validator {
+ public:
+  explicit Validator(ValidationRules rules);
+  void feed(std::string_view bytes);
+  Validated finish();
+
+ private:
+  struct Hasher {
+    std::size_t operator()(const Hash128& h) const { return h.low; }
+  };
+  void line(std::string_view text);
+  void fault(LineError error);
+
+  ValidationRules rules_;
+  LineParser parser_;
+  boost::unordered_flat_set<Hash128, Hasher> seen_;
+  Validated result_;
+  std::string carry_;         // an unfinished line
+  std::uint64_t offset_ = 0;  // of the next line in the file
+  std::int64_t number_ = 0;   // of the last line, from 1
+  std::int64_t requests_ = 0;
+  bool oversized_ = false;    // inside a line that is too long: skip to its end
+};
+
+// The whole blob. Blocks.
+Validated validate(const BlobReader& input, ValidationRules rules);
+
+}  // namespace penstock

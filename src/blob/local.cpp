@@ -1,0 +1,237 @@
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <filesystem>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include "blob/blob_store.h"
+
+// A blob is the file `directory/key`. It is written as `directory/tmp/key.n`, made durable and renamed, so a file under
+// a key is always whole.
+namespace penstock {
+namespace {
+
+constexpr std::size_t kWriteSize = 64 * 1024;  // smaller pieces are gathered up to this
+
+[[noreturn]] void fail(const std::string& doing) {
+  throw std::system_error(errno, std::generic_category(), doing);
+}
+
+class Fd {
+ public:
+  explicit Fd(int fd = -1) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~Fd() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+void check_key(const std::string& key) {
+  const bool good = !key.empty() && std::all_of(key.begin(), key.end(), [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
+  });
+  if (!good) throw std::logic_error("not a key of a blob");
+}
+
+void sync_directory(int fd, const char* doing) {
+  if (::fsync(fd) != 0) fail(doing);
+}
+
+Fd open_directory(const std::filesystem::path& path) {
+  Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd.get() < 0) fail("open " + path.string());
+  return fd;
+}
+
+// Makes the directory and those above it, readable by us alone; each new name is durable.
+void make_directory(const std::filesystem::path& path) {
+  if (::mkdir(path.c_str(), 0700) != 0) {
+    if (errno == EEXIST) return;
+    if (errno != ENOENT) fail("mkdir " + path.string());
+    make_directory(path.parent_path());
+    if (::mkdir(path.c_str(), 0700) != 0) fail("mkdir " + path.string());
+  }
+  sync_directory(open_directory(path.parent_path()).get(), "fsync of a directory");
+}
+
+// The names of the plain files in a directory.
+std::vector<std::string> files_in(int directory) {
+  const int fd = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);  // has a reading position of its own
+  if (fd < 0) fail("open a directory");
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::fdopendir(fd), ::closedir);
+  std::vector<std::string> names;
+  errno = 0;
+  while (const dirent* entry = ::readdir(entries.get())) {
+    struct stat status;
+    if (::fstatat(directory, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode)) {
+      names.emplace_back(entry->d_name);
+    }
+    errno = 0;
+  }
+  if (errno != 0) fail("read a directory");
+  return names;
+}
+
+class LocalWriter final : public BlobWriter {
+ public:
+  LocalWriter(int directory, int tmp_directory, std::string key, std::string tmp_name)
+      : directory_(directory),
+        tmp_directory_(tmp_directory),
+        key_(std::move(key)),
+        tmp_name_(std::move(tmp_name)),
+        fd_(::openat(tmp_directory_, tmp_name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) {
+    if (fd_.get() < 0) fail("create a file");
+  }
+  ~LocalWriter() override {
+    if (!renamed_) ::unlinkat(tmp_directory_, tmp_name_.c_str(), 0);
+  }
+
+  void write(std::string_view bytes) override {
+    size_ += bytes.size();
+    if (buffer_.size() + bytes.size() < kWriteSize) {
+      buffer_.append(bytes);
+      return;
+    }
+    flush();
+    put(bytes);
+  }
+
+  void commit() override {
+    flush();
+    if (::fdatasync(fd_.get()) != 0) fail("fdatasync");
+    if (::renameat(tmp_directory_, tmp_name_.c_str(), directory_, key_.c_str()) != 0) fail("rename");
+    renamed_ = true;
+    sync_directory(directory_, "fsync of a directory");
+  }
+
+  std::uint64_t size() const override { return size_; }
+
+ private:
+  void flush() {
+    put(buffer_);
+    buffer_.clear();
+  }
+
+  void put(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t written = ::write(fd_.get(), bytes.data(), bytes.size());
+      if (written >= 0) {
+        bytes.remove_prefix(static_cast<std::size_t>(written));
+      } else if (errno != EINTR) {
+        fail("write");
+      }
+    }
+  }
+
+  const int directory_, tmp_directory_;
+  const std::string key_, tmp_name_;
+  const Fd fd_;
+  std::string buffer_;
+  std::uint64_t size_ = 0;
+  bool renamed_ = false;
+};
+
+class LocalReader final : public BlobReader {
+ public:
+  explicit LocalReader(Fd fd) : fd_(std::move(fd)) {
+    struct stat status;
+    if (::fstat(fd_.get(), &status) != 0) fail("fstat");
+    size_ = static_cast<std::uint64_t>(status.st_size);
+  }
+
+  std::uint64_t size() const override { return size_; }
+
+  void read_at(std::uint64_t offset, std::size_t length, std::string& out) const override {
+    if (offset >= size_) return;
+    length = static_cast<std::size_t>(std::min<std::uint64_t>(length, size_ - offset));
+    const std::size_t start = out.size();
+    out.resize(start + length);
+    std::size_t done = 0;
+    while (done < length) {
+      const ssize_t got =
+          ::pread(fd_.get(), out.data() + start + done, length - done, static_cast<off_t>(offset + done));
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) {
+        if (got == 0) errno = EIO;  // a blob never shrinks
+        const int reason = errno;
+        out.resize(start);
+        errno = reason;
+        fail("read");
+      }
+      done += static_cast<std::size_t>(got);
+    }
+  }
+
+ private:
+  const Fd fd_;
+  std::uint64_t size_ = 0;
+};
+
+class LocalBlobs final : public BlobStore {
+ public:
+  explicit LocalBlobs(const std::filesystem::path& path) {
+    make_directory(path);
+    make_directory(path / "tmp");
+    directory_ = open_directory(path);
+    tmp_directory_ = open_directory(path / "tmp");
+    for (const std::string& name : files_in(tmp_directory_.get())) {
+      if (::unlinkat(tmp_directory_.get(), name.c_str(), 0) != 0) fail("unlink");
+    }
+    sync_directory(directory_.get(), "fsync of a directory");
+    sync_directory(tmp_directory_.get(), "fsync of a directory");
+  }
+
+  std::unique_ptr<BlobWriter> create(const std::string& key) override {
+    check_key(key);
+    const std::string tmp_name = key + '.' + std::to_string(next_++);
+    return std::make_unique<LocalWriter>(directory_.get(), tmp_directory_.get(), key, tmp_name);
+  }
+
+  std::unique_ptr<BlobReader> open(const std::string& key) const override {
+    check_key(key);
+    Fd fd(::openat(directory_.get(), key.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (fd.get() >= 0) return std::make_unique<LocalReader>(std::move(fd));
+    if (errno == ENOENT) return nullptr;
+    fail("open a file");
+  }
+
+  void remove(const std::string& key) override {
+    check_key(key);
+    if (::unlinkat(directory_.get(), key.c_str(), 0) == 0) {
+      sync_directory(directory_.get(), "fsync of a directory");
+    } else if (errno != ENOENT) {
+      fail("unlink");
+    }
+  }
+
+  std::vector<std::string> keys() const override { return files_in(directory_.get()); }
+
+ private:
+  Fd directory_, tmp_directory_;
+  std::atomic<std::uint64_t> next_{0};
+};
+
+}  // namespace
+
+std::unique_ptr<BlobStore> open_local_blobs(const std::string& directory) {
+  auto path = std::filesystem::absolute(directory).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // "blobs/"
+  return std::make_unique<LocalBlobs>(path);
+}
+
+}  // namespace penstock

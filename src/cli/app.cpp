@@ -1,0 +1,162 @@
+#include "cli/app.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <set>
+
+#include "base/log.h"
+#include "batch/plan.h"
+#include "engine/http_engine.h"
+#include "engine/managed_engine.h"
+
+namespace penstock {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The program as exec would find it. Throws UsageError when it is nowhere.
+std::string find_program(const std::string& name) {
+  if (name.find('/') != std::string::npos) {
+    if (::access(name.c_str(), X_OK) == 0) return fs::absolute(name);
+  } else if (const char* path = std::getenv("PATH")) {
+    std::string_view rest = path;
+    while (!rest.empty()) {
+      const auto colon = std::min(rest.find(':'), rest.size());
+      const std::string candidate = fmt::format("{}/{}", rest.substr(0, colon), name);
+      if (::access(candidate.c_str(), X_OK) == 0) return candidate;
+      rest.remove_prefix(std::min(colon + 1, rest.size()));
+    }
+  }
+  throw UsageError(fmt::format(
+      "llama_server: there is no program '{}'; build one with scripts/llama.sh, or name yours with --llama-server", name));
+}
+
+Dispatcher::Options dispatcher_options() {
+  Dispatcher::Options options;
+  options.worker = random_id("worker_");
+  return options;
+}
+
+}  // namespace
+
+DataDirectory::DataDirectory(const std::string& path) {
+  try {
+    path_ = fs::absolute(path);
+    fs::create_directories(path_);
+  } catch (const fs::filesystem_error& e) {
+    throw UsageError(fmt::format("data: cannot use the folder {}: {}", path, e.code().message()));
+  }
+  const std::string lock = path_ + "/lock";
+  lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (lock_ < 0) {
+    throw UsageError(fmt::format("data: cannot write in the folder {}: {}", path_, std::generic_category().message(errno)));
+  }
+  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    ::close(lock_);
+    throw UsageError(fmt::format("data: another penstock uses the folder {}; stop it, or name another folder", path_));
+  }
+  sockets_ = path_ + "/sockets";
+  constexpr std::size_t kNameMax = 24;  // of a socket in there
+  own_sockets_ = sockets_.size() + kNameMax >= sizeof(sockaddr_un::sun_path);
+  if (own_sockets_) {
+    std::string pattern = (fs::temp_directory_path() / "penstock-XXXXXX").string();
+    if (!::mkdtemp(pattern.data())) throw UsageError("cannot make a folder for sockets in the temporary directory");
+    sockets_ = pattern;
+  }
+  fs::create_directories(sockets_);
+  fs::permissions(sockets_, fs::perms::owner_all);
+}
+
+DataDirectory::~DataDirectory() {
+  std::error_code ignored;
+  if (own_sockets_) fs::remove_all(sockets_, ignored);
+  ::close(lock_);
+}
+
+App::App(asio::io_context& loop, const Config& config)
+    : data_(config.data),
+      clock_(loop),
+      db_(data_.database()),
+      blobs_(open_local_blobs(data_.blobs())),
+      engines_(loop, clock_),
+      dispatcher_(config.worker ? std::make_unique<Dispatcher>(loop, clock_, db_, *blobs_, engines_, dispatcher_options(),
+                                                               [this](const BatchId& id) { lifecycle_.notify(id); })
+                                : nullptr),
+      lifecycle_(loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
+                 {.scratch_directory = data_.path(), .batch_lines_max = config.max_requests_per_job}),
+      services_{.clock = clock_,
+                .db = db_,
+                .blobs = *blobs_,
+                .engines = engines_,
+                .lifecycle = lifecycle_,
+                .io = io_,
+                .limits = {.queue = {.depth = config.max_queue_depth, .queued_total = config.max_total_queued_requests},
+                           .batch_file_bytes_max = static_cast<std::uint64_t>(config.max_batch_file_bytes)},
+                .started_at = clock_.now()} {
+  if (config.worker) add_engines(loop, config);
+}
+
+void App::add_engines(asio::io_context& loop, const Config& config) {
+  for (const std::string& url : config.engines) {
+    engines_.add(std::make_unique<HttpEngine>(loop, clock_,
+                                              HttpEngine::Options{.endpoint = Endpoint::parse(url).value(),
+                                                                  .name = url,
+                                                                  .key = config.engine_key,
+                                                                  .slots = config.slots ? config.slots : kRemoteSlots,
+                                                                  .only_model = config.only_model},
+                                              engines_.changed()));
+  }
+  int number = 0;
+  for (const auto& [name, path] : config.models) {
+    if (!config.only_model.empty() && config.only_model != name) continue;
+    if (!fs::exists(path)) throw UsageError(fmt::format("models: {}: there is no file {}", name, path));
+    engines_.add(std::make_unique<ManagedEngine>(loop, clock_,
+                                                 ManagedEngine::Options{.program = find_program(config.llama_server),
+                                                                        .model = name,
+                                                                        .gguf = path,
+                                                                        .socket = fmt::format("{}/{}.sock", data_.sockets(), number++),
+                                                                        .slots = config.slots ? config.slots : kManagedSlots,
+                                                                        .context = config.context,
+                                                                        .extra_args = config.llama_server_args},
+                                                 engines_.changed()));
+  }
+  if (!engines_.empty()) return;
+  if (!config.models.empty()) {
+    throw UsageError(fmt::format("model: '{}' is not among the configured models", config.only_model));
+  }
+  throw UsageError(
+      "there is no engine to answer requests: name a model with --model FILE.gguf, an engine with --engine URL, or put "
+      "either into penstock.toml (scripts/quickstart.sh does)");
+}
+
+// The data directory is ours alone, so whoever held leases is gone, and blobs that no row names were left by a crash.
+Task<> App::start() {
+  const auto named = co_await db_.write([](Store& store) {
+    store.release_all_leases();
+    std::set<std::string> keys;
+    for (const FileId& id : store.all_file_ids()) keys.insert(id.value);
+    for (const BatchId& id : store.unfinished_batches()) keys.insert(plan_key(id));
+    return keys;
+  });
+  co_await blocking(io_, [&] {
+    for (const std::string& key : blobs_->keys()) {
+      if (!named.contains(key)) blobs_->remove(key);
+    }
+  });
+  if (dispatcher_) dispatcher_->start();
+  engines_.start();
+  co_await lifecycle_.resume();
+}
+
+Task<> App::stop(Millis patience) {
+  co_await lifecycle_.stop();
+  if (dispatcher_) co_await dispatcher_->stop(patience);
+  co_await engines_.stop();
+}
+
+}  // namespace penstock

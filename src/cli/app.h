@@ -1,0 +1,58 @@
+#pragma once
+#include <string>
+
+#include "api/handlers.h"
+#include "cli/config.h"
+
+namespace penstock {
+
+// The data directory: made when it is missing, and ours alone while this lives. Throws UsageError when it cannot be
+// used or another process has it.
+class DataDirectory {
+ public:
+  explicit DataDirectory(const std::string& path);
+  ~DataDirectory();
+  DataDirectory(const DataDirectory&) = delete;
+  DataDirectory& operator=(const DataDirectory&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string database() const { return path_ + "/penstock.db"; }
+  std::string blobs() const { return path_ + "/blobs"; }
+  // A folder for sockets, short enough for their addresses.
+  const std::string& sockets() const { return sockets_; }
+
+ private:
+  std::string path_, sockets_;
+  int lock_ = -1;
+  bool own_sockets_ = false;
+};
+
+// All parts of a server or of a run, wired together. It only constructs, starts and stops.
+class App {
+ public:
+  // Throws UsageError when the configuration cannot work.
+  App(asio::io_context& loop, const Config& config);
+
+  // Clears up after an earlier process, goes on with unfinished batches, and starts the engines.
+  Task<> start();
+  // Lines under way have `patience` to end.
+  Task<> stop(Millis patience);
+
+  Services& services() { return services_; }
+  const std::string& data_path() const { return data_.path(); }
+
+ private:
+  void add_engines(asio::io_context& loop, const Config& config);
+
+  DataDirectory data_;
+  SystemClock clock_;
+  Db db_;
+  std::unique_ptr<BlobStore> blobs_;
+  asio::thread_pool io_{2};
+  Engines engines_;
+  std::unique_ptr<Dispatcher> dispatcher_;  // none without a worker
+  Lifecycle lifecycle_;
+  Services services_;
+};
+
+}  // namespace penstock

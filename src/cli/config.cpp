@@ -1,0 +1,293 @@
+#include "cli/config.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <toml++/toml.h>
+
+#include "base/error.h"
+#include "net/http_client.h"
+
+namespace penstock {
+namespace {
+
+namespace fs = std::filesystem;
+using Values = std::vector<std::string>;
+
+// How a value in the configuration file is meant: a path starts at the file's folder; a program without a '/' is looked
+// up in PATH.
+enum class PathKind { none, path, program };
+
+// A setting with what to do with its values. `set` throws UsageError saying what is allowed; the caller adds the rest.
+struct Setting {
+  SettingInfo info;
+  std::function<void(Config&, const Values&)> set;
+  std::function<std::string(const Config&)> show;  // as TOML
+  PathKind path = PathKind::none;
+};
+
+std::int64_t parse_integer(const std::string& text, std::int64_t min, std::int64_t max) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || value < min || value > max) {
+    throw UsageError(fmt::format("expected a whole number from {} to {}", min, max));
+  }
+  return value;
+}
+
+bool parse_bool(const std::string& text) {
+  if (text == "true" || text == "1") return true;
+  if (text == "false" || text == "0") return false;
+  throw UsageError("expected true or false");
+}
+
+std::string quote(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
+std::string quote_list(const Values& values) {
+  std::string out;
+  for (const auto& value : values) out += fmt::format("{}{}", out.empty() ? "" : ", ", quote(value));
+  return fmt::format("[{}]", out);
+}
+
+void set_listen(Config& c, const Values& v) {
+  const auto colon = v.back().rfind(':');
+  if (colon == std::string::npos || colon == 0) throw UsageError("expected HOST:PORT, such as 127.0.0.1:4080");
+  c.listen_port = static_cast<std::uint16_t>(parse_integer(v.back().substr(colon + 1), 0, 65'535));
+  c.listen_host = v.back().substr(0, colon);
+  if (c.listen_host.starts_with('[') && c.listen_host.ends_with(']')) {
+    c.listen_host = c.listen_host.substr(1, c.listen_host.size() - 2);
+  }
+}
+
+void set_engines(Config& c, const Values& v) {
+  for (const auto& url : v) {
+    if (const auto endpoint = Endpoint::parse(url); !endpoint) throw UsageError(endpoint.error().message);
+  }
+  c.engines = v;
+}
+
+// NAME chooses among the configured models, NAME=PATH and PATH.gguf bring their own.
+void set_model(Config& c, const Values& v) {
+  const std::string& text = v.back();
+  if (const auto equals = text.find('='); equals != std::string::npos) {
+    c.only_model = text.substr(0, equals);
+    c.models = {{c.only_model, text.substr(equals + 1)}};
+  } else if (text.ends_with(".gguf")) {
+    c.only_model = fs::path(text).stem();
+    c.models = {{c.only_model, text}};
+  } else {
+    c.only_model = text;
+  }
+  if (c.only_model.empty()) throw UsageError("expected NAME, NAME=PATH or PATH.gguf");
+}
+
+// A string member that is taken as it is.
+Setting text_setting(SettingInfo info, std::string Config::*member, PathKind path) {
+  return {std::move(info), [member](Config& c, const Values& v) { c.*member = v.back(); },
+          [member](const Config& c) { return quote(c.*member); }, path};
+}
+
+template <class T>
+Setting integer_setting(SettingInfo info, T Config::*member, std::int64_t min, std::int64_t max) {
+  return {std::move(info),
+          [=](Config& c, const Values& v) { c.*member = static_cast<T>(parse_integer(v.back(), min, max)); },
+          [member](const Config& c) { return std::to_string(c.*member); }};
+}
+
+const std::vector<Setting>& all_settings() {
+  constexpr std::int64_t kMax = 1'000'000'000'000;
+  static const std::vector<Setting> all = {
+      {{"listen", "--listen", "PENSTOCK_LISTEN", "HOST:PORT to serve the API on"},
+       set_listen,
+       [](const Config& c) { return quote(fmt::format("{}:{}", c.listen_host, c.listen_port)); }},
+      text_setting({"data", "--data", "PENSTOCK_DATA", "folder for files, queue and results"}, &Config::data,
+                   PathKind::path),
+      {{"engines", "--engine", "PENSTOCK_ENGINES", "URL of an OpenAI-compatible server; may be repeated"},
+       set_engines,
+       [](const Config& c) { return quote_list(c.engines); }},
+      {{"engine_key", "", "PENSTOCK_ENGINE_KEY", "API key for the engines"},
+       [](Config& c, const Values& v) { c.engine_key = v.back(); },
+       [](const Config& c) { return quote(c.engine_key.empty() ? "" : "(hidden)"); }},
+      {{"model", "--model", "PENSTOCK_MODEL", "serve only this model: NAME, NAME=FILE.gguf or FILE.gguf"},
+       set_model,
+       [](const Config& c) { return quote(c.only_model); }},
+      text_setting({"llama_server", "--llama-server", "PENSTOCK_LLAMA_SERVER", "the llama-server program"},
+                   &Config::llama_server, PathKind::program),
+      {{"llama_server_args", "", "PENSTOCK_LLAMA_SERVER_ARGS", "further arguments for llama-server"},
+       [](Config& c, const Values& v) { c.llama_server_args = v; },
+       [](const Config& c) { return quote_list(c.llama_server_args); }},
+      integer_setting({"slots", "--slots", "PENSTOCK_SLOTS",
+                       fmt::format("requests at a time for each engine (0: {}, or {} at a URL)", kManagedSlots, kRemoteSlots)},
+                      &Config::slots, 0, 100'000),
+      integer_setting({"context", "--context", "PENSTOCK_CONTEXT", "tokens of context a slot of a llama-server"},
+                      &Config::context, 64, 10'000'000),
+      {{"worker", "--no-worker", "PENSTOCK_WORKER", "only accept and store work, run nothing", true},
+       [](Config& c, const Values& v) { c.worker = parse_bool(v.back()); },
+       [](const Config& c) { return std::string(c.worker ? "true" : "false"); }},
+      integer_setting({"max_queue_depth", "", "MAX_QUEUE_DEPTH", "unfinished batches at a time (0: no limit)"},
+                      &Config::max_queue_depth, 0, kMax),
+      integer_setting({"max_requests_per_job", "", "MAX_REQUESTS_PER_JOB", "lines of one batch (0: no limit)"},
+                      &Config::max_requests_per_job, 0, kMax),
+      integer_setting({"max_total_queued_requests", "", "MAX_TOTAL_QUEUED_REQUESTS",
+                       "lines still to do over all batches (0: no limit)"},
+                      &Config::max_total_queued_requests, 0, kMax),
+      integer_setting({"max_batch_file_bytes", "", "MAX_BATCH_FILE_BYTES", "size of an input file"},
+                      &Config::max_batch_file_bytes, 1, kMax),
+      {{"log_level", "--log-level", "PENSTOCK_LOG_LEVEL", "debug, info, warn or error"},
+       [](Config& c, const Values& v) {
+         if (v.back() != "debug" && v.back() != "info" && v.back() != "warn" && v.back() != "error") {
+           throw UsageError("expected debug, info, warn or error");
+         }
+         c.log_level = v.back();
+       },
+       [](const Config& c) { return quote(c.log_level); }}};
+  return all;
+}
+
+const Setting* find_setting(std::string_view key) {
+  for (const Setting& setting : all_settings()) {
+    if (setting.info.key == key) return &setting;
+  }
+  return nullptr;
+}
+
+// Where each value came from, in words.
+using Origins = std::map<std::string, std::string>;
+
+void apply(Config& config, Origins& origins, const Setting& setting, const Values& values, const std::string& origin) {
+  try {
+    setting.set(config, values);
+  } catch (const UsageError& e) {
+    throw UsageError(fmt::format("{}: '{}' ({}): {}", setting.info.key, fmt::join(values, ","), origin, e.what()));
+  }
+  origins[setting.info.key] = origin;
+}
+
+Values split(const std::string& text) {
+  Values values;
+  std::size_t from = 0;
+  while (from <= text.size()) {
+    const auto comma = std::min(text.find(',', from), text.size());
+    if (comma > from) values.push_back(text.substr(from, comma - from));
+    from = comma + 1;
+  }
+  return values;
+}
+
+std::string scalar_text(const toml::node& node, const std::string& key, const std::string& file) {
+  if (const auto* s = node.as_string()) return s->get();
+  if (const auto* i = node.as_integer()) return std::to_string(i->get());
+  if (const auto* b = node.as_boolean()) return b->get() ? "true" : "false";
+  throw UsageError(fmt::format("{}: {}: expected a string, a whole number, true or false", file, key));
+}
+
+std::string from_folder(const fs::path& folder, const std::string& path, PathKind kind) {
+  const bool as_it_is = kind == PathKind::none || (kind == PathKind::program && path.find('/') == std::string::npos);
+  return as_it_is ? path : (folder / path).lexically_normal().string();
+}
+
+void apply_file(Config& config, Origins& origins, const std::string& file) {
+  toml::table table;
+  try {
+    table = toml::parse_file(file);
+  } catch (const toml::parse_error& e) {
+    throw UsageError(fmt::format("{}:{}: {}", file, e.source().begin.line, e.description()));
+  }
+  const fs::path folder = fs::path(file).parent_path();
+  for (const auto& [toml_key, node] : table) {
+    const std::string key(toml_key.str());
+    if (key == "models") {
+      const auto* models = node.as_table();
+      if (!models) throw UsageError(fmt::format("{}: models: expected a table of NAME = \"FILE.gguf\"", file));
+      for (const auto& [name, path] : *models) {
+        const std::string text = scalar_text(path, fmt::format("models.{}", name.str()), file);
+        config.models[std::string(name.str())] = from_folder(folder, text, PathKind::path);
+      }
+      origins[key] = file;
+      continue;
+    }
+    const Setting* setting = find_setting(key);
+    if (!setting) {
+      Values known;
+      for (const Setting& s : all_settings()) known.push_back(s.info.key);
+      throw UsageError(fmt::format("{}: unknown key '{}'; known are {}, models", file, key, fmt::join(known, ", ")));
+    }
+    Values values;
+    if (const auto* array = node.as_array()) {
+      for (const auto& item : *array) values.push_back(scalar_text(item, key, file));
+    } else {
+      values = {scalar_text(node, key, file)};
+    }
+    if (values.empty()) continue;
+    values.back() = from_folder(folder, values.back(), setting->path);
+    apply(config, origins, *setting, values, file);
+  }
+}
+
+std::pair<Config, Origins> load(const GivenFlags& flags, const std::optional<std::string>& file) {
+  Config config;
+  Origins origins;
+  constexpr const char* kDefaultFile = "penstock.toml";
+  if (file) {
+    if (!fs::exists(*file)) throw UsageError(fmt::format("{}: there is no such configuration file", *file));
+    apply_file(config, origins, *file);
+  } else if (fs::exists(kDefaultFile)) {
+    apply_file(config, origins, kDefaultFile);
+  }
+  bool engines_named = false;
+  for (const Setting& setting : all_settings()) {
+    if (const char* value = std::getenv(setting.info.env.c_str()); value && *value) {
+      const bool list = setting.info.key == "engines" || setting.info.key == "llama_server_args";
+      apply(config, origins, setting, list ? split(value) : Values{value}, fmt::format("environment {}", setting.info.env));
+      engines_named |= setting.info.key == "engines";
+    }
+  }
+  // Whoever names engines on the command line or in the environment does not want the file's models loaded beside them.
+  engines_named |= flags.contains("engines");
+  if (engines_named) config.models.clear();
+  for (const auto& [key, values] : flags) {
+    const Setting& setting = *find_setting(key);
+    apply(config, origins, setting, values, setting.info.flag);
+  }
+  return {std::move(config), std::move(origins)};
+}
+
+}  // namespace
+
+const std::vector<SettingInfo>& settings() {
+  static const std::vector<SettingInfo> infos = [] {
+    std::vector<SettingInfo> out;
+    for (const Setting& setting : all_settings()) out.push_back(setting.info);
+    return out;
+  }();
+  return infos;
+}
+
+Config load_config(const GivenFlags& flags, const std::optional<std::string>& file) { return load(flags, file).first; }
+
+std::string print_config(const GivenFlags& flags, const std::optional<std::string>& file) {
+  const auto [config, origins] = load(flags, file);
+  const auto origin = [&, &from = origins](const std::string& key) {
+    const auto it = from.find(key);
+    return it == from.end() ? std::string("default") : it->second;
+  };
+  std::string out;
+  for (const Setting& setting : all_settings()) {
+    out += fmt::format("{} = {}  # {}\n", setting.info.key, setting.show(config), origin(setting.info.key));
+  }
+  out += fmt::format("\n[models]  # {}\n", origin("models"));
+  for (const auto& [name, path] : config.models) out += fmt::format("{} = {}\n", quote(name), quote(path));
+  return out;
+}
+
+}  // namespace penstock

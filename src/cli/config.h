@@ -1,0 +1,54 @@
+#pragma once
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace penstock {
+
+// Everything that an operator can set. Flags win over the environment, that over the configuration file, that over the
+// defaults below.
+struct Config {
+  std::string listen_host = "127.0.0.1";
+  std::uint16_t listen_port = 4080;
+  std::string data = "penstock-data";
+
+  std::vector<std::string> engines;           // URLs of remote engines
+  std::string engine_key;                     // bearer token for them
+  std::map<std::string, std::string> models;  // name -> GGUF file, each served by a llama-server of ours
+  std::string only_model;                     // serve this one alone
+  std::string llama_server = "llama-server";
+  std::vector<std::string> llama_server_args;
+  int slots = 0;       // requests at a time and engine; 0: kManagedSlots or kRemoteSlots
+  int context = 4096;  // tokens a slot of a managed engine
+  bool worker = true;
+
+  std::int64_t max_queue_depth = 20, max_requests_per_job = 50'000, max_total_queued_requests = 1'000'000;
+  std::int64_t max_batch_file_bytes = 200 << 20;
+  std::string log_level;  // empty: info, or warn for `penstock run`
+};
+
+constexpr int kManagedSlots = 8, kRemoteSlots = 64;
+
+// One setting, as help texts and the command line need it.
+struct SettingInfo {
+  std::string key;   // in the configuration file
+  std::string flag;  // without its value; empty: none
+  std::string env;
+  std::string help;
+  bool is_switch = false;
+};
+const std::vector<SettingInfo>& settings();
+
+// What the command line gave: key -> values in order.
+using GivenFlags = std::map<std::string, std::vector<std::string>>;
+
+// Reads all layers. `file`: the configuration file that was asked for; else penstock.toml in the working directory is
+// read if it is there. Throws UsageError: one line that names the key, where it came from, and what is allowed.
+Config load_config(const GivenFlags& flags, const std::optional<std::string>& file);
+
+// The result as a configuration file, each line with where its value came from. Keys are hidden.
+std::string print_config(const GivenFlags& flags, const std::optional<std::string>& file);
+
+}  // namespace penstock

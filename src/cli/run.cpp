@@ -1,0 +1,232 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <boost/asio/signal_set.hpp>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+
+#include "base/hash.h"
+#include "cli/app.h"
+#include "cli/commands.h"
+#include "cli/progress.h"
+#include "model/line_parser.h"
+
+namespace penstock {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::size_t kCopySize = 1 << 20;
+constexpr Millis kPatience{2'000};  // for lines under way at an interruption
+// What the batch's metadata remembers of its input, so that a run goes on only with the same one.
+constexpr const char* kInputHash = "input_hash";
+
+fs::path state_folder(const RunOptions& options) {
+  const fs::path output = fs::absolute(options.output);
+  return output.parent_path() / fmt::format(".{}.penstock", output.filename().string());
+}
+
+fs::path errors_path(const RunOptions& options) {
+  if (options.errors) return *options.errors;
+  fs::path path = options.output;
+  return path.replace_filename(fmt::format("{}.errors{}", path.stem().string(), path.extension().string()));
+}
+
+// Hands the file to `each` piece by piece and returns a hash of all of it.
+template <class F>
+std::string read_input(const std::string& path, F each) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw UsageError(fmt::format("cannot read {}: {}", path, std::generic_category().message(errno)));
+  StreamHash hash;
+  std::string chunk;
+  while (in) {
+    chunk.resize(kCopySize);
+    in.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
+    chunk.resize(static_cast<std::size_t>(in.gcount()));
+    hash.add(chunk);
+    each(chunk);
+  }
+  if (in.bad()) throw UsageError(fmt::format("cannot read {}: {}", path, std::generic_category().message(errno)));
+  return hash.hex();
+}
+
+// The url of the first line that has one: the endpoint that all lines are then held to.
+std::string input_endpoint(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  LineParser parser;
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
+    const std::size_t size = line.size();
+    line.resize(size + kLinePadding);
+    if (const auto url = parser.url({line.data(), size}); endpoints().contains(url)) return std::string(url);
+    if (size > 0) break;
+  }
+  return "/v1/chat/completions";
+}
+
+// Copies a blob to `path`, whole or not at all.
+void export_blob(BlobStore& blobs, const FileId& id, const fs::path& path) {
+  const auto reader = blobs.open(id.value);
+  const fs::path part = path.string() + ".part";
+  std::ofstream out(part, std::ios::binary | std::ios::trunc);
+  std::string chunk;
+  for (std::uint64_t at = 0; out && at < reader->size(); at += chunk.size()) {
+    chunk.clear();
+    reader->read_at(at, kCopySize, chunk);
+    out.write(chunk.data(), static_cast<std::streamsize>(chunk.size()));
+  }
+  out.close();
+  if (!out) throw std::runtime_error(fmt::format("cannot write {}: {}", part.string(), std::generic_category().message(errno)));
+  fs::rename(part, path);
+}
+
+class Run {
+ public:
+  Run(asio::io_context& loop, const Config& config, const RunOptions& options)
+      : options_(options), app_(loop, config), services_(app_.services()), ended_(loop), signals_(loop, SIGINT, SIGTERM) {}
+
+  Task<> main() {
+    signals_.async_wait([this](boost::system::error_code error, int) {
+      if (error) return;
+      interrupted_ = true;
+      ended_.notify();
+    });
+    services_.lifecycle.on_end = [this](const BatchId&) { ended_.notify(); };
+    id_ = co_await find_or_create();
+    co_await app_.start();
+    const Batch batch = co_await watch();
+    signals_.cancel();
+    co_await app_.stop(kPatience);
+    if (is_terminal(batch.status)) {
+      finish(batch);
+    } else if (interrupted_) {
+      exit_code = kExitInterrupted;
+      fmt::print(stderr, "interrupted; the same command goes on where this one stopped\n");
+    } else {
+      exit_code = kExitAccident;
+      fmt::print(stderr, "penstock: {}\n", services_.engines.trouble());
+    }
+  }
+
+  int exit_code = kExitOk;
+  bool over = false;  // nothing is left to go on with
+
+ private:
+  Task<BatchId> find_or_create() {
+    const auto batches = co_await services_.db.read([](Store& store) { return store.list_batches(std::nullopt, 1); });
+    if (!batches->items.empty()) {
+      const Batch& batch = batches->items.front();
+      const std::string hash = read_input(options_.input, [](std::string_view) {});
+      if (batch.metadata->front() != std::pair<std::string, std::string>(kInputHash, hash)) {
+        throw UsageError(fmt::format("{} holds the state of an interrupted run of another input; run that one to its "
+                                     "end, or remove the folder",
+                                     app_.data_path()));
+      }
+      const std::int64_t done = batch.counts.completed + batch.counts.failed;
+      fmt::print(stderr, "going on: {} of {} lines are done\n", done, batch.counts.total);
+      co_return batch.id;
+    }
+    Batch batch;
+    batch.id = {random_id("batch_")};
+    batch.input_file_id = {random_id("file-")};
+    batch.endpoint = input_endpoint(options_.input);
+    batch.completion_window = "none";
+    const auto writer = services_.blobs.create(batch.input_file_id.value);
+    batch.metadata = Metadata{
+        {kInputHash, read_input(options_.input, [&](std::string_view bytes) { writer->write(bytes); })}};
+    writer->commit();
+    batch.created_at = services_.clock.now();
+    batch.expires_at = batch.created_at + std::chrono::years(100);
+    const File file{.id = batch.input_file_id,
+                    .filename = options_.input,
+                    .purpose = "batch",
+                    .bytes = writer->size(),
+                    .created_at = batch.created_at,
+                    .expires_at = std::nullopt};
+    co_await services_.db.write([&](Store& store) {
+      store.insert_file(file);
+      store.insert_batch(batch, QueueLimits{0, 0}).value();
+    });
+    co_return batch.id;
+  }
+
+  // Until the batch has ended, or we were interrupted, or no engine will ever answer.
+  Task<Batch> watch() {
+    Progress progress(::isatty(STDERR_FILENO));
+    while (true) {
+      const auto batch = co_await services_.db.read([&](Store& store) { return store.find_batch(id_); });
+      const Moment now = services_.clock.monotonic();
+      progress.show(*batch, services_.engines.trouble(), now);
+      if (is_terminal(batch->status) || interrupted_ || services_.engines.hopeless()) {
+        progress.end();
+        co_return *batch;
+      }
+      co_await ended_.wait_until(services_.clock, now + progress.interval());
+    }
+  }
+
+  void finish(const Batch& batch) {
+    over = true;
+    if (batch.status == BatchStatus::failed) {
+      for (const LineError& error : batch.errors) {
+        const std::string place = error.line ? fmt::format("{}:{}", options_.input, *error.line) : options_.input;
+        fmt::print(stderr, "{}: {} ({})\n", place, error.message, error.code);
+      }
+      fmt::print(stderr, "{} errors; nothing was run\n", batch.error_total);
+      exit_code = kExitUsage;
+      return;
+    }
+    if (batch.output_file_id) {
+      export_blob(services_.blobs, *batch.output_file_id, options_.output);
+    } else {
+      std::ofstream(options_.output, std::ios::trunc).close();
+    }
+    const fs::path errors = errors_path(options_);
+    if (batch.error_file_id) {
+      export_blob(services_.blobs, *batch.error_file_id, errors);
+    } else {
+      fs::remove(errors);
+    }
+    const Counts& counts = batch.counts;
+    const double seconds = std::max(0.001, std::chrono::duration<double>(services_.clock.now() - *batch.in_progress_at).count());
+    fmt::print(stderr, "{} of {} lines answered, {} failed{}\n", counts.completed, counts.total, counts.failed,
+               counts.failed > 0 ? fmt::format(" (see {})", errors.string()) : "");
+    fmt::print(stderr, "{} input tokens ({} cached), {} output tokens, {:.1f} s, {:.1f} lines/s, {:.0f} output tokens/s\n",
+               batch.usage.input, batch.usage.cached, batch.usage.output, seconds,
+               static_cast<double>(counts.total) / seconds, static_cast<double>(batch.usage.output) / seconds);
+    exit_code = counts.failed > 0 ? kExitLinesFailed : kExitOk;
+  }
+
+  const RunOptions& options_;
+  App app_;
+  Services& services_;
+  Event ended_;
+  asio::signal_set signals_;
+  BatchId id_;
+  bool interrupted_ = false;
+};
+
+}  // namespace
+
+int run(const Config& given, const RunOptions& options) {
+  if (!fs::is_regular_file(options.input)) throw UsageError(fmt::format("there is no file {}", options.input));
+  const fs::path folder = fs::absolute(options.output).parent_path();
+  if (!fs::is_directory(folder)) throw UsageError(fmt::format("there is no folder {} to write to", folder.string()));
+  Config config = given;
+  config.data = state_folder(options);
+  config.worker = true;
+  config.max_requests_per_job = 0;  // limits of a shared queue do not matter here
+  int exit_code = kExitOk;
+  bool over = false;
+  {
+    asio::io_context loop(1);
+    Run run(loop, config, options);
+    run_until_done(loop, run.main());
+    exit_code = run.exit_code;
+    over = run.over;
+  }
+  if (over) fs::remove_all(config.data);
+  return exit_code;
+}
+
+}  // namespace penstock

@@ -1,0 +1,49 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/signal_set.hpp>
+
+#include "api/routes.h"
+#include "base/log.h"
+#include "cli/app.h"
+#include "cli/commands.h"
+#include "net/http_server.h"
+
+namespace penstock {
+namespace {
+
+constexpr Millis kDrain{30'000};
+constexpr Millis kLastAnswers{2'000};
+
+Task<> serve_until_signal(App& app, HttpServer& server, TaskGroup& tasks, Clock& clock, asio::signal_set& signals) {
+  co_await app.start();
+  tasks.keep("http server", clock, [&server] { return server.run(); });
+  log::info("listening on port {}, data in {}", server.port(), app.data_path());
+  co_await signals.async_wait(asio::use_awaitable);
+  log::info("stopping: lines under way have {} s; a second signal stops at once", kDrain.count() / 1000);
+  signals.async_wait([](boost::system::error_code error, int signal) {
+    if (!error) ::_exit(128 + signal);
+  });
+  co_await server.stop(kLastAnswers);
+  co_await app.stop(kDrain);
+  tasks.cancel();
+  signals.cancel();
+}
+
+}  // namespace
+
+int serve(const Config& config) {
+  asio::io_context loop(1);
+  asio::signal_set signals(loop, SIGINT, SIGTERM);
+  App app(loop, config);
+  SystemClock clock(loop);
+  HttpServer server(loop, clock, {.host = config.listen_host, .port = config.listen_port},
+                    [&](Request& request) { return dispatch(app.services(), request); });
+  server.listen();
+  TaskGroup tasks(loop);
+  run_until_done(loop, serve_until_signal(app, server, tasks, clock, signals));
+  return kExitOk;
+}
+
+}  // namespace penstock

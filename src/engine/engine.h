@@ -1,0 +1,54 @@
+#pragma once
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/async.h"
+
+namespace penstock {
+
+// What came of sending one line to an engine.
+struct Answer {
+  enum class Kind {
+    response,     // `status` and `body`
+    unreachable,  // refused, or closed before the first byte: says nothing about the line
+    broken,       // closed in the middle, or not HTTP
+    timeout,
+    too_large
+  };
+  Kind kind = Kind::response;
+  int status = 0;
+  std::string body, request_id;
+  std::optional<Millis> retry_after;
+  std::string message;  // for a person, when there is no response
+};
+
+// Something that answers one OpenAI request over HTTP. Loop thread only.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // Gets it up and keeps it up, until cancelled.
+  virtual Task<> run() = 0;
+
+  // One request. `path` is an endpoint such as "/v1/chat/completions". Callers keep to slots(). An answer `unreachable`
+  // makes the engine not ready until it has been seen up again. Cancelling tells the engine to give up.
+  virtual Task<Answer> send(std::string_view path, std::string_view body) = 0;
+
+  virtual const std::string& name() const = 0;
+  // How many requests at a time it answers best.
+  virtual int slots() const = 0;
+  virtual bool ready() const = 0;
+  // What it said when it was last up; empty before it ever was.
+  virtual const std::vector<std::string>& models() const = 0;
+  // Why it is not ready, in words for a person.
+  virtual const std::string& trouble() const = 0;
+  // It has failed to start several times in a row and nothing suggests that it ever will.
+  virtual bool hopeless() const { return false; }
+};
+
+// Called, on the loop thread, whenever ready() or models() of an engine has changed.
+using EngineChanged = std::function<void()>;
+
+}  // namespace penstock

@@ -1,0 +1,100 @@
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <memory>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "cli/commands.h"
+
+namespace penstock {
+namespace {
+
+// The flags of one command, as they come.
+struct Command {
+  CLI::App* app;
+  std::optional<std::string> file;
+  std::map<std::string, std::vector<std::string>> values;
+  std::map<std::string, bool> switches;
+
+  void add_settings() {
+    app->add_option("--config", file, "configuration file (default: penstock.toml, if it is there)");
+    for (const SettingInfo& setting : settings()) {
+      if (setting.flag.empty()) continue;
+      const std::string help = setting.help + " [" + setting.env + "]";
+      if (setting.is_switch) {
+        app->add_flag(setting.flag, switches[setting.key], help);
+      } else {
+        app->add_option(setting.flag, values[setting.key], help)->allow_extra_args(false);
+      }
+    }
+  }
+
+  GivenFlags given() const {
+    GivenFlags given;
+    for (const auto& [key, list] : values) {
+      if (!list.empty()) given[key] = list;
+    }
+    // The one switch there is turns its setting off.
+    for (const auto& [key, on] : switches) {
+      if (on) given[key] = {"false"};
+    }
+    return given;
+  }
+
+  Config config(log::Level quiet) const {
+    const Config config = load_config(given(), file);
+    const std::map<std::string, log::Level> levels = {{"debug", log::Level::debug},
+                                                      {"info", log::Level::info},
+                                                      {"warn", log::Level::warn},
+                                                      {"error", log::Level::error}};
+    log::set_level(config.log_level.empty() ? quiet : levels.at(config.log_level));
+    return config;
+  }
+};
+
+int run_command(int argc, char** argv) {
+  CLI::App app("Batch inference for models of your own, with OpenAI's Batch API.", "penstock");
+  app.set_version_flag("--version", "penstock " PENSTOCK_VERSION);
+  app.require_subcommand(1);
+
+  Command serving{app.add_subcommand("serve", "Serve the API, and run what is queued"), {}, {}, {}};
+  serving.add_settings();
+  bool print = false;
+  serving.app->add_flag("--print-config", print, "print the configuration that results, and stop");
+
+  Command running{app.add_subcommand("run", "Run one file of requests, without a server"), {}, {}, {}};
+  running.add_settings();
+  RunOptions options;
+  running.app->add_option("input", options.input, "JSONL file of requests")->required();
+  running.app->add_option("-o,--output", options.output, "file for the answers")->required();
+  running.app->add_option("--errors", options.errors, "file for failed lines (default: OUTPUT.errors.jsonl)");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? kExitOk : kExitUsage;
+  }
+  if (*running.app) return run(running.config(log::Level::warn), options);
+  if (print) {
+    std::fputs(print_config(serving.given(), serving.file).c_str(), stdout);
+    return kExitOk;
+  }
+  return serve(serving.config(log::Level::info));
+}
+
+}  // namespace
+}  // namespace penstock
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    return penstock::run_command(argc, argv);
+  } catch (const penstock::UsageError& e) {
+    std::fprintf(stderr, "penstock: %s\n", e.what());
+    return penstock::kExitUsage;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "penstock: %s\n", e.what());
+    return penstock::kExitAccident;
+  }
+}

@@ -1,0 +1,199 @@
+#include "model/line_parser.h"
+
+#include <fmt/core.h>
+#include <sys/random.h>
+#include <xxhash.h>
+
+#include <stdexcept>
+
+#include "model/strict_json.h"
+
+namespace penstock {
+namespace {
+
+using simdjson::dom::element;
+static_assert(kLinePadding >= simdjson::SIMDJSON_PADDING);
+
+XXH64_hash_t hash_seed() {
+  static const XXH64_hash_t seed = [] {
+    XXH64_hash_t random = 0;
+    if (::getrandom(&random, sizeof random, 0) != sizeof random) throw std::runtime_error("no randomness");
+    return random;
+  }();
+  return seed;
+}
+
+LineError line_error(std::string code, std::string message, std::optional<std::string> param) {
+  return {.code = std::move(code), .message = std::move(message), .param = std::move(param), .line = std::nullopt};
+}
+
+LineError missing(const char* name) {
+  return line_error("missing_required_parameter", fmt::format("Missing required parameter: '{}'.", name), name);
+}
+
+LineError wrong_type(const std::string& name, std::string_view expected) {
+  return line_error("invalid_type", fmt::format("Invalid type for '{}': expected {}.", name, expected), name);
+}
+
+LineError repeated(std::string_view name) {
+  return line_error("invalid_request", fmt::format("The key '{}' stands twice in this object.", name), std::string(name));
+}
+
+// The field of a body without which its endpoint cannot answer.
+const char* required_field(std::string_view endpoint) {
+  if (endpoint == "/v1/chat/completions") return "messages";
+  if (endpoint == "/v1/completions") return "prompt";
+  return "input";
+}
+
+std::string capitalized(std::string text) {
+  text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+  return text;
+}
+
+}  // namespace
+
+const std::set<std::string, std::less<>>& endpoints() {
+  static const std::set<std::string, std::less<>> all{"/v1/chat/completions", "/v1/completions", "/v1/embeddings",
+                                                      "/v1/responses"};
+  return all;
+}
+
+struct LineParser::Impl {
+  StrictJson strict;
+  simdjson::ondemand::parser lazy;
+};
+
+LineParser::LineParser() : impl_(std::make_unique<Impl>()) {}
+LineParser::~LineParser() = default;
+
+boost::system::result<LineFacts, LineError> LineParser::check(std::string_view line, std::string_view endpoint) {
+  element root;
+  if (!impl_->strict.parse(line, root)) {
+    return line_error("invalid_json_line", "This line is not parseable as valid JSON.", std::nullopt);
+  }
+  simdjson::dom::object object;
+  if (root.get(object)) return line_error("invalid_request", "Each line must be a JSON object.", std::nullopt);
+
+  // Parsers disagree on which of two equal keys counts, so a line that repeats one we or the engine act on is refused.
+  constexpr const char* kNames[] = {"custom_id", "method", "url", "body"};
+  std::optional<element> values[4];
+  for (const auto field : object) {
+    for (int i = 0; i < 4; ++i) {
+      if (field.key != kNames[i]) continue;
+      if (values[i]) return repeated(kNames[i]);
+      values[i] = field.value;
+    }
+  }
+  for (int i = 0; i < 4; ++i) {
+    if (!values[i] || values[i]->is_null()) return missing(kNames[i]);
+  }
+  std::string_view custom_id, method, url;
+  if (values[0]->get(custom_id)) return wrong_type("custom_id", "a string");
+  if (values[1]->get(method)) return wrong_type("method", "a string");
+  if (values[2]->get(url)) return wrong_type("url", "a string");
+  simdjson::dom::object body;
+  if (values[3]->get(body)) return wrong_type("body", "an object");
+  if (method != "POST") {
+    return line_error("invalid_method", "The method of each request must be POST.", "method");
+  }
+  if (url != endpoint) {
+    return line_error("invalid_url", "The URL provided for this request does not match the batch endpoint.", "url");
+  }
+
+  const char* const required = required_field(endpoint);
+  std::optional<element> model, stream, input;
+  for (const auto field : body) {
+    std::optional<element>* slot = field.key == "model"    ? &model
+                                   : field.key == "stream" ? &stream
+                                   : field.key == required ? &input
+                                                           : nullptr;
+    if (!slot) continue;
+    if (*slot) return repeated(fmt::format("body.{}", field.key));
+    *slot = field.value;
+  }
+  if (bool streaming = false; stream && !stream->get(streaming) && streaming) {
+    return line_error("streaming_unsupported", "Streaming is not supported in the Batch API.", "body.stream");
+  }
+  std::string_view model_name;
+  if (!model || model->is_null()) return line_error("invalid_request", "Model parameter is required.", "body.model");
+  if (model->get(model_name)) return wrong_type("body.model", "a string");
+  if (!input || input->is_null()) {
+    return line_error("invalid_request", fmt::format("{} parameter is required.", capitalized(required)),
+                      fmt::format("body.{}", required));
+  }
+  const XXH128_hash_t hash = XXH3_128bits_withSeed(custom_id.data(), custom_id.size(), hash_seed());
+  return LineFacts{.custom_id_hash = {hash.low64, hash.high64}, .custom_id = custom_id, .model = model_name};
+}
+
+std::string_view LineParser::url(std::string_view line) {
+  element root;
+  std::string_view url;
+  if (!impl_->strict.parse(line, root) || root["url"].get(url)) return {};
+  return url;
+}
+
+LineParts LineParser::cut(std::string_view line) {
+  // The line was checked strictly before, so the lazy parser, which looks only where it is asked to, is enough here.
+  LineParts parts;
+  try {
+    auto document = impl_->lazy.iterate(line.data(), line.size(), line.size() + simdjson::SIMDJSON_PADDING);
+    simdjson::ondemand::object object = document.get_object();
+    for (auto field : object) {
+      const std::string_view key = field.unescaped_key();
+      simdjson::ondemand::value value = field.value();
+      if (key == "custom_id") {
+        parts.custom_id_json = simdjson::to_json_string(value);
+      } else if (key == "body") {
+        parts.body = simdjson::to_json_string(value);
+      }
+    }
+  } catch (const simdjson::simdjson_error& e) {
+    throw std::runtime_error(fmt::format("a line of the input file is not what was validated: {}", e.what()));
+  }
+  if (parts.custom_id_json.empty() || parts.body.empty()) {
+    throw std::runtime_error("a line of the input file is not what was validated");
+  }
+  return parts;
+}
+
+struct AnswerParser::Impl {
+  StrictJson strict;
+  std::string padded;
+};
+
+AnswerParser::AnswerParser() : impl_(std::make_unique<Impl>()) {}
+AnswerParser::~AnswerParser() = default;
+
+std::optional<Usage> AnswerParser::check(const std::string& body) {
+  std::string_view text = body;
+  if (body.capacity() < body.size() + kLinePadding) {
+    impl_->padded.reserve(body.size() + kLinePadding);
+    impl_->padded.assign(body);
+    text = impl_->padded;
+  }
+  element root;
+  simdjson::dom::object object;
+  if (!impl_->strict.parse(text, root) || root.get(object)) return std::nullopt;
+
+  // Chat and completions say prompt_tokens and completion_tokens; responses say input_tokens and output_tokens.
+  Usage usage;
+  simdjson::dom::object counts;
+  if (object["usage"].get(counts)) return usage;
+  const auto read = [&](std::initializer_list<const char*> pointers, std::int64_t& out) {
+    for (const char* pointer : pointers) {
+      std::int64_t value = 0;
+      if (!counts.at_pointer(pointer).get(value) && value >= 0) {
+        out = value;
+        return;
+      }
+    }
+  };
+  read({"/prompt_tokens", "/input_tokens"}, usage.input);
+  read({"/completion_tokens", "/output_tokens"}, usage.output);
+  read({"/prompt_tokens_details/cached_tokens", "/input_tokens_details/cached_tokens"}, usage.cached);
+  read({"/completion_tokens_details/reasoning_tokens", "/output_tokens_details/reasoning_tokens"}, usage.reasoning);
+  return usage;
+}
+
+}  // namespace penstock

@@ -1,0 +1,46 @@
+#include "model/output_line.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "model/wire.h"
+
+namespace penstock {
+namespace {
+
+// Outside strings a newline is blank space, and inside strings JSON has none: dropping it changes no value.
+void append_without_newlines(std::string& out, std::string_view text) {
+  while (true) {
+    const auto at = std::min(text.find('\n'), text.find('\r'));
+    out += text.substr(0, at);
+    if (at == std::string_view::npos) return;
+    text.remove_prefix(at + 1);
+  }
+}
+
+}  // namespace
+
+void append_output_line(std::string& out, const BatchId& batch, std::uint32_t index, std::string_view custom_id_json,
+                        const LineOutcome& outcome) {
+  std::string_view hex = batch.value;
+  hex.remove_prefix(hex.find('_') + 1);
+  fmt::format_to(std::back_inserter(out), R"({{"id":"batch_req_{}{:08x}","custom_id":{},"response":)", hex, index,
+                 custom_id_json);
+  if (outcome.status == 0) {
+    fmt::format_to(std::back_inserter(out), "null,\"error\":{{\"code\":{},\"message\":{}}}}}\n",
+                   wire::quoted(outcome.error_code), wire::quoted(outcome.error_message));
+    return;
+  }
+  fmt::format_to(std::back_inserter(out), R"({{"status_code":{},"request_id":)", outcome.status);
+  if (outcome.request_id.empty()) {
+    fmt::format_to(std::back_inserter(out), R"("req_{}{:08x}")", hex, index);
+  } else {
+    out += wire::quoted(outcome.request_id);
+  }
+  out += R"(,"body":)";
+  append_without_newlines(out, outcome.body);
+  out += "},\"error\":null}\n";
+}
+
+}  // namespace penstock

@@ -1,0 +1,47 @@
+#include "model/types.h"
+
+#include <sys/random.h>
+
+#include <cerrno>
+#include <stdexcept>
+#include <system_error>
+
+namespace penstock {
+namespace {
+constexpr std::array<std::string_view, 8> kStatusWords = {"validating", "in_progress", "finalizing", "completed",
+                                                          "failed",     "expired",     "cancelling", "cancelled"};
+}  // namespace
+
+std::string random_id(std::string_view prefix) {
+  std::array<unsigned char, 16> bytes;
+  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
+    throw std::system_error(errno, std::generic_category(), "getrandom");
+  }
+  std::string id(prefix);
+  for (const unsigned char byte : bytes) {
+    id += "0123456789abcdef"[byte >> 4];
+    id += "0123456789abcdef"[byte & 15];
+  }
+  return id;
+}
+
+std::string_view to_string(BatchStatus status) {
+  return kStatusWords.at(static_cast<std::size_t>(status));
+}
+
+BatchStatus parse_batch_status(std::string_view word) {
+  for (std::size_t i = 0; i < kStatusWords.size(); ++i) {
+    if (kStatusWords[i] == word) return static_cast<BatchStatus>(i);
+  }
+  throw std::invalid_argument("no such batch status: " + std::string(word));
+}
+
+Usage& Usage::operator+=(const Usage& other) {
+  input += other.input;
+  cached += other.cached;
+  output += other.output;
+  reasoning += other.reasoning;
+  return *this;
+}
+
+}  // namespace penstock

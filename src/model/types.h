@@ -1,0 +1,140 @@
+#pragma once
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+
+// The things that the whole tree talks about. Values: copied, compared, no behaviour beyond that.
+namespace penstock {
+
+// A name that cannot be mistaken for another kind's.
+template <class Tag>
+struct Id {
+  std::string value;
+  auto operator<=>(const Id&) const = default;
+};
+using FileId = Id<struct FileTag>;    // "file-…"
+using BatchId = Id<struct BatchTag>;  // "batch_…"
+
+// 128 random bits behind a prefix, in lower-case hexadecimal.
+std::string random_id(std::string_view prefix);
+
+struct File {
+  FileId id;
+  std::string filename;
+  std::string purpose;  // as in the API: "batch", "batch_output", …
+  std::uint64_t bytes = 0;
+  Timestamp created_at{};
+  std::optional<Timestamp> expires_at;
+};
+
+// The words on the wire. A batch that waits for its turn is still `validating`.
+//
+//   validating -> in_progress -> finalizing -> completed
+//   validating -> failed
+//   validating | in_progress | finalizing -> cancelling -> cancelled
+//   validating | in_progress | finalizing -> expired
+enum class BatchStatus { validating, in_progress, finalizing, completed, failed, expired, cancelling, cancelled };
+
+std::string_view to_string(BatchStatus status);
+// Throws std::invalid_argument for another word.
+BatchStatus parse_batch_status(std::string_view word);
+constexpr bool is_terminal(BatchStatus s) {
+  return s == BatchStatus::completed || s == BatchStatus::failed || s == BatchStatus::expired ||
+         s == BatchStatus::cancelled;
+}
+
+struct Counts {
+  std::int64_t total = 0, completed = 0, failed = 0;
+  bool operator==(const Counts&) const = default;
+};
+
+// Tokens, summed over answers. cached is part of input, reasoning is part of output.
+struct Usage {
+  std::int64_t input = 0, cached = 0, output = 0, reasoning = 0;
+  Usage& operator+=(const Usage& other);
+  bool operator==(const Usage&) const = default;
+};
+
+// One fault of an input file.
+struct LineError {
+  std::string code, message;
+  std::optional<std::string> param;
+  std::optional<std::int64_t> line;  // physical, from 1
+};
+
+// Metadata as the client sent it, in its order.
+using Metadata = std::vector<std::pair<std::string, std::string>>;
+
+struct Batch {
+  BatchId id;
+  FileId input_file_id;
+  std::string endpoint;           // "/v1/chat/completions", …
+  std::string completion_window;  // "24h"
+  std::optional<Metadata> metadata;
+  std::optional<std::int64_t> output_expires_after_seconds;
+  std::optional<std::string> model;  // known after validation
+
+  BatchStatus status = BatchStatus::validating;
+  Counts counts;
+  Usage usage;
+  std::vector<LineError> errors;   // the first 100
+  std::int64_t error_total = 0;    // all there were
+  std::optional<FileId> output_file_id, error_file_id;
+
+  Timestamp created_at{}, expires_at{};
+  std::optional<Timestamp> in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at,
+      cancelled_at;
+};
+
+// One entry of a plan: where a line stands in the input file, and which of the requests it is, counted from 0 in the
+// file's order. Plans are arrays of these on disk, in dispatch order.
+struct PlanEntry {
+  std::uint64_t offset = 0;
+  std::uint32_t length = 0;  // without the newline
+  std::uint32_t index = 0;
+};
+static_assert(sizeof(PlanEntry) == 16);
+
+// A run of consecutive plan entries: what a worker leases.
+struct SpanKey {
+  BatchId batch;
+  std::int64_t number = 0;
+  auto operator<=>(const SpanKey&) const = default;
+};
+constexpr std::uint32_t kSpanLines = 512;
+
+// A span in this worker's hands, until the lease ends or the token is replaced.
+struct ClaimedSpan {
+  SpanKey key;
+  std::int64_t token = 0;       // fencing number of this claim
+  std::uint32_t first = 0;      // plan entry
+  std::uint32_t count = 0;
+  std::int64_t finished = 0;    // lines that result groups already hold
+  FileId input_file_id;
+  std::string endpoint, model;
+};
+
+// One line's end, inside a result group.
+struct ResultEntry {
+  std::uint32_t index = 0;   // of the request, as in PlanEntry
+  std::uint32_t length = 0;  // of its output line, newline included
+  bool failed = false;       // goes to the error file
+};
+
+// Answers saved in one transaction with their span's progress.
+struct ResultGroup {
+  SpanKey span;
+  std::int64_t token = 0;
+  std::vector<ResultEntry> entries;
+  std::string lines;  // the output lines, one behind the other in the order of `entries`
+  Usage usage;
+};
+
+}  // namespace penstock

@@ -1,0 +1,41 @@
+#pragma once
+#include <string>
+
+#include "base/error.h"
+#include "model/types.h"
+
+// OpenAI's JSON to types and back (OpenAPI file 2.3.0; shapes of files, batches, lists and errors).
+namespace penstock::wire {
+
+// What POST /v1/batches may say.
+struct NewBatch {
+  FileId input_file_id;
+  std::string endpoint, completion_window;
+  std::optional<Metadata> metadata;
+  std::optional<std::int64_t> output_expires_after_seconds;
+};
+
+// Unknown fields are ignored, null counts as absent. The error names the parameter.
+Result<NewBatch> parse_new_batch(std::string_view body);
+
+// The range that expires_after and output_expires_after may have, in seconds.
+constexpr std::int64_t kExpirySecondsMin = 3'600, kExpirySecondsMax = 2'592'000;
+
+std::string to_json(const File& file);
+std::string to_json(const Batch& batch);
+std::string to_json(const Error& error);
+std::string deleted_file(const FileId& id);
+std::string model(std::string_view id, Timestamp created);
+// `items` are JSON already; the ids are those of the first and the last item.
+std::string list(const std::vector<std::string>& items, std::string_view first_id, std::string_view last_id,
+                 bool has_more);
+
+// JSON text of a string, with its quotes.
+std::string quoted(std::string_view text);
+
+std::string metadata_json(const Metadata& metadata);
+Metadata parse_metadata(std::string_view json);
+std::string errors_json(const std::vector<LineError>& errors);
+std::vector<LineError> parse_errors(std::string_view json);
+
+}  // namespace penstock::wire

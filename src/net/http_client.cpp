@@ -1,0 +1,499 @@
+#include "net/http_client.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/ssl.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/intrusive/list.hpp>
+#include <boost/system/system_error.hpp>
+
+#include "net/message.h"
+
+namespace penstock {
+namespace {
+
+using asio::ip::tcp;
+using Kind = SendFailure::Kind;
+
+constexpr Millis kSweepPeriod{100};
+constexpr Millis kIdleCheckAfter{1'000};  // a connection kept longer is looked at before it is used
+constexpr Millis kIdleMax{60'000};
+constexpr std::size_t kBufferSize = 8 * 1024;
+constexpr std::size_t kLongBodySize = 64 * 1024;  // of unknown length: worth a buffer of that size
+constexpr std::size_t kHeadSizeMax = 64 * 1024;
+constexpr std::size_t kBodyStepMax =
+    256 * 1024;  // a body's memory grows with what has arrived, not with what is promised
+
+// One connection, with or without TLS. While a request is under way it hangs in the client's list of active ones, which
+// the sweep walks.
+struct Connection : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+  explicit Connection(asio::io_context& loop) : socket(loop) {}
+
+  Socket socket;
+  std::unique_ptr<asio::ssl::stream<Socket&>> tls;
+  ReadBuffer in{kBufferSize};
+  std::string out;  // a request's head
+  Moment deadline = Moment::max();
+  Moment idle_since{};
+  bool expired = false;   // closed because its deadline had passed
+  bool answered = false;  // the first byte of the response is here
+
+  void close() {
+    error_code ignored;
+    socket.close(ignored);
+  }
+
+  // Whether the far side has closed it, or sent what nobody asked for, while it was idle.
+  bool is_stale() {
+    char byte;
+    return ::recv(socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+  }
+};
+
+using ConnectionList = boost::intrusive::list<Connection, boost::intrusive::constant_time_size<false>>;
+
+// Name resolution, which cannot be interrupted: the lookup outlives whoever stops waiting for it.
+struct Lookup {
+  explicit Lookup(asio::io_context& loop) : resolver(loop), done(loop) {}
+  tcp::resolver resolver;
+  Event done;
+  error_code error;
+  std::vector<Socket::endpoint_type> addresses;
+};
+
+bool has_body(std::string_view method) {
+  return method == "POST" || method == "PUT" || method == "PATCH";
+}
+
+}  // namespace
+
+Result<Endpoint> Endpoint::parse(std::string_view url) {
+  const auto bad = [&](std::string_view why) {
+    return Error{Error::Kind::invalid_request, fmt::format("\"{}\" is no usable URL: {}", url, why)};
+  };
+  if (std::any_of(url.begin(), url.end(), [](char c) { return static_cast<unsigned char>(c) <= ' ' || c == 0x7f; })) {
+    return bad("it has a blank or a control character");
+  }
+  Endpoint endpoint;
+  if (url.starts_with("unix:")) {
+    endpoint.host = "localhost";
+    endpoint.unix_path = url.substr(5);
+    if (endpoint.unix_path.empty()) return bad("the path is missing");
+    if (endpoint.unix_path.size() > 107) return bad("the path of a unix socket has at most 107 characters");
+    return endpoint;
+  }
+  std::string_view rest = url;
+  if (rest.starts_with("https://")) {
+    endpoint.tls = true;
+    rest.remove_prefix(8);
+  } else if (rest.starts_with("http://")) {
+    rest.remove_prefix(7);
+  } else {
+    return bad("it begins with neither http:// nor https:// nor unix:");
+  }
+  const std::size_t path = std::min(rest.find('/'), rest.size());
+  std::string_view authority = rest.substr(0, path);
+  rest.remove_prefix(path);
+  if (rest.find_first_of("?#") != std::string_view::npos || authority.find_first_of("?#") != std::string_view::npos) {
+    return bad("it has a query or a fragment");
+  }
+  if (authority.find('@') != std::string_view::npos) return bad("it has a user name");
+  while (rest.ends_with('/')) rest.remove_suffix(1);
+  endpoint.base_path = rest;
+
+  std::size_t colon = authority.rfind(':');
+  if (authority.starts_with('[')) {
+    const std::size_t bracket = authority.find(']');
+    if (bracket == std::string_view::npos) return bad("a bracket is missing");
+    endpoint.host = authority.substr(0, bracket + 1);
+    if (bracket + 1 < authority.size() && authority[bracket + 1] != ':') return bad("text behind the bracket");
+    colon = bracket + 1 < authority.size() ? bracket + 1 : std::string_view::npos;
+  } else {
+    endpoint.host = authority.substr(0, colon);
+  }
+  if (endpoint.host.empty() || endpoint.host == "[]") return bad("the host is missing");
+  if (endpoint.host.find(':') != std::string::npos && !endpoint.host.starts_with('[')) {
+    return bad("an IPv6 address needs brackets");
+  }
+  endpoint.port = endpoint.tls ? "443" : "80";
+  if (colon != std::string_view::npos) endpoint.port = authority.substr(colon + 1);
+  const bool digits =
+      std::all_of(endpoint.port.begin(), endpoint.port.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (!digits || endpoint.port.empty() || endpoint.port.size() > 5 || std::stoi(endpoint.port) > 65535 ||
+      std::stoi(endpoint.port) == 0) {
+    return bad("the port is not a number from 1 to 65535");
+  }
+  return endpoint;
+}
+
+struct HttpClient::Impl {
+  using Sent = boost::system::result<ClientResponse, SendFailure>;
+
+  Impl(asio::io_context& the_loop, Clock& the_clock, Endpoint the_endpoint, Options the_options);
+
+  Task<Sent> send(const ClientRequest& request, Millis timeout);
+  std::unique_ptr<Connection> take_idle();
+  void keep(std::unique_ptr<Connection> connection);
+
+  // Nothing when connected; else what went wrong, in words.
+  Task<std::optional<std::string>> connect(Connection& connection, Moment deadline);
+  Task<std::vector<Socket::endpoint_type>> resolve(Moment deadline);
+  Task<error_code> handshake(Connection& connection);
+
+  // One request and its response on an open connection.
+  Task<Sent> exchange(Connection& connection, const ClientRequest& request, bool& reusable);
+  Task<error_code> write(Connection& connection, std::span<asio::const_buffer> buffers);
+  Task<error_code> fill(Connection& connection);
+  Task<std::optional<SendFailure>> read_body(Connection& connection, const MessageHead& head, std::string& body);
+  Task<std::optional<SendFailure>> read_sized(Connection& connection, std::uint64_t size, std::string& body);
+  Task<std::optional<SendFailure>> read_chunked(Connection& connection, std::string& body);
+  Task<std::optional<SendFailure>> read_to_end(Connection& connection, std::string& body);
+
+  SendFailure broken(const Connection& connection, error_code error) const;
+  SendFailure too_large() const;
+  void append_head(std::string& out, const ClientRequest& request) const;
+  void arm_sweep();
+  void sweep();
+
+  asio::io_context& loop;
+  Clock& clock;
+  const Endpoint endpoint;
+  const Options options;
+  std::string name;         // of the endpoint, for messages
+  std::string head_middle;  // between target and the caller's headers
+  std::string socket_host;  // without brackets
+  std::optional<asio::ssl::context> tls;
+  ConnectionList active;
+  std::vector<std::unique_ptr<Connection>> idle;  // the last one was used last
+  std::unique_ptr<Alarm> alarm;                   // set while there are connections
+};
+
+HttpClient::Impl::Impl(asio::io_context& the_loop, Clock& the_clock, Endpoint the_endpoint, Options the_options)
+    : loop(the_loop), clock(the_clock), endpoint(std::move(the_endpoint)), options(the_options) {
+  const bool default_port = endpoint.port == (endpoint.tls ? "443" : "80");
+  const bool unix_socket = !endpoint.unix_path.empty();
+  name = unix_socket ? "unix:" + endpoint.unix_path : endpoint.host + ":" + endpoint.port;
+  head_middle = " HTTP/1.1\r\nHost: " + (unix_socket || default_port ? endpoint.host : name) + "\r\n";
+  socket_host = endpoint.host.starts_with('[') ? endpoint.host.substr(1, endpoint.host.size() - 2) : endpoint.host;
+  if (endpoint.tls) {
+    tls.emplace(asio::ssl::context::tls_client);
+    tls->set_default_verify_paths();
+    tls->set_verify_mode(asio::ssl::verify_peer);
+    ::SSL_CTX_set_min_proto_version(tls->native_handle(), TLS1_2_VERSION);
+  }
+}
+
+Task<HttpClient::Impl::Sent> HttpClient::Impl::send(const ClientRequest& request, Millis timeout) {
+  const Moment deadline = clock.monotonic() + timeout;
+  std::unique_ptr<Connection> connection = take_idle();
+  bool kept = connection != nullptr;
+  while (true) {
+    if (!connection) connection = std::make_unique<Connection>(loop);
+    active.push_back(*connection);
+    arm_sweep();
+    if (!kept) {
+      std::optional<std::string> failure = co_await connect(*connection, deadline);
+      if (failure) co_return SendFailure{Kind::connect, std::move(*failure)};
+    }
+    connection->deadline = deadline;
+    bool reusable = false;
+    Sent sent = co_await exchange(*connection, request, reusable);
+    if (reusable) keep(std::move(connection));
+    if (!kept || sent || sent.error().kind != Kind::reset) co_return sent;
+
+    // The far side had closed the kept connection, or was about to: that says nothing about this request.
+    kept = false;
+    connection.reset();
+  }
+}
+
+std::unique_ptr<Connection> HttpClient::Impl::take_idle() {
+  while (!idle.empty()) {
+    std::unique_ptr<Connection> connection = std::move(idle.back());
+    idle.pop_back();
+    const bool fresh = clock.monotonic() - connection->idle_since < kIdleCheckAfter;
+    if (fresh || !connection->is_stale()) return connection;
+  }
+  return nullptr;
+}
+
+void HttpClient::Impl::keep(std::unique_ptr<Connection> connection) {
+  connection->unlink();
+  if (connection->expired || idle.size() >= options.idle_connections_max) return;
+  connection->in.reserve(kBufferSize);
+  connection->idle_since = clock.monotonic();
+  idle.push_back(std::move(connection));
+}
+
+Task<std::optional<std::string>> HttpClient::Impl::connect(Connection& connection, Moment deadline) {
+  deadline = std::min(deadline, clock.monotonic() + options.connect_timeout);
+  std::vector<Socket::endpoint_type> addresses;
+  std::string failure;
+  try {
+    addresses = co_await resolve(deadline);
+  } catch (const boost::system::system_error& e) {
+    if (is_cancelled(e)) throw;
+    failure = e.code().message();
+  }
+  error_code error;
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    // An address that does not answer leaves the others their share of the time.
+    const Moment now = clock.monotonic();
+    connection.deadline = now + std::max(deadline - now, Millis{0}) / static_cast<long>(addresses.size() - i);
+    connection.expired = false;
+    connection.close();
+    co_await connection.socket.async_connect(addresses[i], asio::redirect_error(asio::use_awaitable, error));
+    if (error == asio::error::operation_aborted && !connection.expired) throw boost::system::system_error(error);
+    if (!error) {
+      connection.socket.non_blocking(true, error);
+      if (endpoint.unix_path.empty()) connection.socket.set_option(tcp::no_delay(true), error);
+      if (tls) error = co_await handshake(connection);
+      if (!error && !connection.expired) co_return std::nullopt;
+    }
+    failure = connection.expired ? "no answer in time" : error.message();
+  }
+  co_return fmt::format("cannot connect to {}: {}", name, failure);
+}
+
+Task<std::vector<Socket::endpoint_type>> HttpClient::Impl::resolve(Moment deadline) {
+  std::vector<Socket::endpoint_type> addresses;
+  if (!endpoint.unix_path.empty()) {
+    addresses.emplace_back(asio::local::stream_protocol::endpoint(endpoint.unix_path));
+    co_return addresses;
+  }
+  error_code not_numeric;
+  const auto address = asio::ip::make_address(socket_host, not_numeric);
+  if (!not_numeric) {
+    addresses.emplace_back(tcp::endpoint(address, static_cast<std::uint16_t>(std::stoi(endpoint.port))));
+    co_return addresses;
+  }
+  const auto lookup = std::make_shared<Lookup>(loop);
+  lookup->resolver.async_resolve(socket_host, endpoint.port,
+                                 [lookup](error_code error, const tcp::resolver::results_type& found) {
+                                   lookup->error = error;
+                                   for (const auto& entry : found) lookup->addresses.emplace_back(entry.endpoint());
+                                   lookup->done.notify();
+                                 });
+  const bool in_time = co_await lookup->done.wait_until(clock, deadline);
+  if (!in_time) throw boost::system::system_error(asio::error::timed_out);
+  if (lookup->error) throw boost::system::system_error(lookup->error);
+  co_return lookup->addresses;
+}
+
+Task<error_code> HttpClient::Impl::handshake(Connection& connection) {
+  connection.tls = std::make_unique<asio::ssl::stream<Socket&>>(connection.socket, *tls);
+  error_code not_numeric;
+  asio::ip::make_address(socket_host, not_numeric);
+  if (not_numeric) ::SSL_set_tlsext_host_name(connection.tls->native_handle(), socket_host.c_str());
+  connection.tls->set_verify_callback(asio::ssl::host_name_verification(socket_host));
+  error_code error;
+  co_await connection.tls->async_handshake(asio::ssl::stream_base::client,
+                                           asio::redirect_error(asio::use_awaitable, error));
+  co_return error;
+}
+
+Task<HttpClient::Impl::Sent> HttpClient::Impl::exchange(Connection& connection, const ClientRequest& request,
+                                                        bool& reusable) {
+  connection.answered = false;
+  connection.out.clear();
+  append_head(connection.out, request);
+  std::array buffers{asio::const_buffer(connection.out.data(), connection.out.size()),
+                     asio::const_buffer(request.body.data(), request.body.size())};
+  error_code error;
+  if (!connection.tls) error = write_now(connection.socket, buffers);
+  if (!error && bytes_left(buffers) > 0) error = co_await write(connection, buffers);
+  const bool written = !error;  // if not, the far side may still have said why it stopped reading
+
+  MessageHead head;
+  ClientResponse response;
+  std::optional<SendFailure> failure;
+  std::size_t scanned = 0;
+  while (true) {
+    const HeadScan scan = scan_head(connection.in.view(), scanned);
+    if (scan == HeadScan::bad || scanned > kHeadSizeMax) {
+      co_return SendFailure{Kind::malformed, fmt::format("{} did not answer in HTTP", name)};
+    }
+    if (scan == HeadScan::more) {
+      error = co_await fill(connection);
+      if (error) co_return broken(connection, error);
+      connection.answered = true;
+      continue;
+    }
+    try {
+      head = parse_response_head(connection.in.view().substr(0, scanned));
+    } catch (const HttpError& e) {
+      failure = SendFailure{Kind::malformed, fmt::format("the response of {}: {}", name, e.what())};
+    }
+    if (failure) co_return *failure;
+    connection.in.consume(scanned);
+    if (head.status == 101) co_return SendFailure{Kind::malformed, fmt::format("{} switched protocols unasked", name)};
+    if (head.status >= 200) break;
+    scanned = 0;  // "100 Continue" and the like come before the response
+  }
+
+  response.status = head.status;
+  response.headers = std::move(head.headers);
+  if (request.method != "HEAD" && head.status != 204 && head.status != 304) {
+    const std::string_view arrived = connection.in.view();
+    if (head.content_length && *head.content_length <= arrived.size() &&
+        *head.content_length <= options.body_size_max) {
+      response.body = arrived.substr(0, *head.content_length);
+      connection.in.consume(response.body.size());
+    } else {
+      failure = co_await read_body(connection, head, response.body);
+      if (failure) co_return *failure;
+    }
+  }
+  reusable = written && !head.close && connection.in.empty();
+  co_return response;
+}
+
+Task<error_code> HttpClient::Impl::write(Connection& connection, std::span<asio::const_buffer> buffers) {
+  error_code error;
+  if (connection.tls) {
+    co_await asio::async_write(*connection.tls, buffers, asio::redirect_error(asio::use_awaitable, error));
+  } else {
+    while (!error && bytes_left(buffers) > 0) error = co_await write_some(connection.socket, buffers);
+  }
+  co_return error;
+}
+
+Task<error_code> HttpClient::Impl::fill(Connection& connection) {
+  const std::span<char> room = connection.in.room();
+  const asio::mutable_buffer buffer(room.data(), room.size());
+  error_code error;
+  std::size_t n;
+  if (connection.tls) {
+    n = co_await connection.tls->async_read_some(buffer, asio::redirect_error(asio::use_awaitable, error));
+  } else {
+    n = co_await connection.socket.async_read_some(buffer, asio::redirect_error(asio::use_awaitable, error));
+  }
+  connection.in.filled(n);
+  co_return error;
+}
+
+Task<std::optional<SendFailure>> HttpClient::Impl::read_body(Connection& connection, const MessageHead& head,
+                                                             std::string& body) {
+  if (head.chunked) return read_chunked(connection, body);
+  if (head.content_length) return read_sized(connection, *head.content_length, body);
+  return read_to_end(connection, body);
+}
+
+Task<std::optional<SendFailure>> HttpClient::Impl::read_sized(Connection& connection, std::uint64_t size,
+                                                              std::string& body) {
+  if (size > options.body_size_max) co_return too_large();
+  body = connection.in.view().substr(0, size);
+  connection.in.consume(body.size());
+  std::size_t filled = body.size();
+  while (filled < size) {
+    // Straight into the body: it may be long.
+    if (filled == body.size())
+      body.resize(static_cast<std::size_t>(std::min<std::uint64_t>(size, filled + kBodyStepMax)));
+    const asio::mutable_buffer room(body.data() + filled, body.size() - filled);
+    error_code error;
+    if (connection.tls) {
+      filled += co_await connection.tls->async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
+    } else {
+      filled += co_await connection.socket.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
+    }
+    if (error) co_return broken(connection, error);
+  }
+  co_return std::nullopt;
+}
+
+Task<std::optional<SendFailure>> HttpClient::Impl::read_chunked(Connection& connection, std::string& body) {
+  ChunkDecoder chunks;
+  while (true) {
+    ChunkDecoder::Step step;
+    std::string failure;
+    try {
+      step = chunks.next(connection.in.view());
+    } catch (const HttpError& e) {
+      failure = e.what();
+    }
+    if (!failure.empty()) co_return SendFailure{Kind::malformed, fmt::format("the response of {}: {}", name, failure)};
+    if (step.piece.size() > options.body_size_max - body.size()) co_return too_large();
+    body += step.piece;
+    connection.in.consume(step.consumed);
+    if (chunks.done()) co_return std::nullopt;
+    if (!step.piece.empty()) continue;
+    if (body.size() > kLongBodySize) connection.in.reserve(kLongBodySize);
+    const error_code error = co_await fill(connection);
+    if (error) co_return broken(connection, error);
+  }
+}
+
+Task<std::optional<SendFailure>> HttpClient::Impl::read_to_end(Connection& connection, std::string& body) {
+  while (true) {
+    if (connection.in.size() > options.body_size_max - body.size()) co_return too_large();
+    body += connection.in.view();
+    connection.in.consume(connection.in.size());
+    if (body.size() > kLongBodySize) connection.in.reserve(kLongBodySize);
+    const error_code error = co_await fill(connection);
+    if (error == asio::error::eof) co_return std::nullopt;
+    if (error) co_return broken(connection, error);
+  }
+}
+
+// Throws when it broke because the caller was cancelled.
+SendFailure HttpClient::Impl::broken(const Connection& connection, error_code error) const {
+  if (connection.expired) return {Kind::timeout, fmt::format("no complete response of {} in time", name)};
+  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+  if (connection.answered) {
+    return {Kind::truncated, fmt::format("{} closed the connection in the middle of its response", name)};
+  }
+  return {Kind::reset, fmt::format("{} closed the connection without a response", name)};
+}
+
+SendFailure HttpClient::Impl::too_large() const {
+  return {Kind::too_large, fmt::format("the response of {} is larger than {} bytes", name, options.body_size_max)};
+}
+
+void HttpClient::Impl::append_head(std::string& out, const ClientRequest& request) const {
+  out.append(request.method).append(" ").append(endpoint.base_path).append(request.target).append(head_middle);
+  out.append(request.headers);
+  if (!request.body.empty() || has_body(request.method)) {
+    fmt::format_int length(request.body.size());
+    out.append("Content-Length: ").append(length.data(), length.size()).append("\r\n");
+  }
+  out.append("\r\n");
+}
+
+void HttpClient::Impl::arm_sweep() {
+  if (!alarm) alarm = clock.alarm_at(clock.monotonic() + kSweepPeriod, [this] { sweep(); });
+}
+
+void HttpClient::Impl::sweep() {
+  const Moment now = clock.monotonic();
+  for (Connection& connection : active) {
+    if (connection.deadline > now) continue;
+    connection.deadline = Moment::max();
+    connection.expired = true;
+    connection.close();
+  }
+  std::erase_if(idle, [now](const auto& connection) { return now - connection->idle_since >= kIdleMax; });
+  alarm.reset();
+  if (!active.empty() || !idle.empty()) arm_sweep();
+}
+
+HttpClient::HttpClient(asio::io_context& loop, Clock& clock, Endpoint endpoint, Options options)
+    : impl_(std::make_unique<Impl>(loop, clock, std::move(endpoint), options)) {}
+
+HttpClient::~HttpClient() = default;
+
+Task<boost::system::result<ClientResponse, SendFailure>> HttpClient::send(const ClientRequest& request,
+                                                                          Millis timeout) {
+  return impl_->send(request, timeout);
+}
+
+void HttpClient::close_idle() {
+  impl_->idle.clear();
+}
+
+}  // namespace penstock

@@ -1,0 +1,45 @@
+#pragma once
+#include <functional>
+
+#include "net/http.h"
+
+namespace penstock {
+
+// An HTTP/1.1 server on one loop thread: keep-alive, pipelining in order, chunked bodies both ways,
+// `Expect: 100-continue` answered when the handler first reads the body, HEAD. Malformed requests are answered 4xx with
+// an OpenAI-shaped error body, then closed. Every connection has deadlines, checked by one sweep.
+class HttpServer {
+ public:
+  using Handler = std::function<Task<Response>(Request&)>;
+
+  struct Options {
+    std::string host = "127.0.0.1";
+    std::uint16_t port = 0;  // 0: any free one, see port()
+    std::size_t header_size_max = 32 * 1024;
+    Millis header_timeout{30'000};    // from a request's first byte to the end of its head
+    Millis idle_timeout{120'000};     // between requests
+    Millis progress_timeout{60'000};  // for one read of a body or one write
+  };
+
+  // `handler` runs once a request on the loop thread; what it leaves unread of the body is read and dropped, up to a
+  // limit, else the connection closes. An exception other than HttpError that leaves it ends the connection: the API's
+  // route boundary lets none out. `server` and `loop` must outlive the server's tasks.
+  HttpServer(asio::io_context& loop, Clock& clock, Options options, Handler handler);
+  ~HttpServer();
+
+  // Binds and listens; throws UsageError naming the address when that fails.
+  void listen();
+  std::uint16_t port() const;
+
+  // Accepts until cancelled or stopped. At the limit of file descriptors it waits for one to be free.
+  Task<> run();
+
+  // Stops accepting and closes idle connections; requests under way may end until `patience` is over.
+  Task<> stop(Millis patience);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace penstock

@@ -1,0 +1,927 @@
+#include "net/http_server.h"
+
+#include <gtest/gtest.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/ssl.hpp>
+#include <boost/asio/write.hpp>
+#include <cstdlib>
+#include <map>
+
+#include "base/log.h"
+#include "net/http_client.h"
+#include "net/message.h"
+#include "testing/run_task.h"
+
+// Server and client against each other, and each against plain sockets that say things word by word.
+namespace penstock {
+namespace {
+
+using asio::ip::tcp;
+using Kind = SendFailure::Kind;
+using Sent = boost::system::result<ClientResponse, SendFailure>;
+constexpr Millis kLong{1'000'000};
+
+// Time that moves when the test says so.
+class HandClock : public Clock {
+ public:
+  Timestamp now() const override { return Timestamp(Millis(1'700'000'000'000)) + moment_.time_since_epoch(); }
+  Moment monotonic() const override { return moment_; }
+
+  std::unique_ptr<Alarm> alarm_at(Moment when, std::function<void()> ring) override {
+    const Key key{when, ++count_};
+    alarms_[key] = std::move(ring);
+    return std::make_unique<HandAlarm>(*this, key);
+  }
+
+  void advance(Millis step) {
+    const Moment end = moment_ + step;
+    while (!alarms_.empty() && alarms_.begin()->first.first <= end) {
+      const auto due = alarms_.extract(alarms_.begin());
+      moment_ = std::max(moment_, due.key().first);
+      due.mapped()();
+    }
+    moment_ = end;
+  }
+
+ private:
+  using Key = std::pair<Moment, int>;
+  struct HandAlarm : Alarm {
+    HandAlarm(HandClock& the_clock, Key the_key) : clock(the_clock), key(the_key) {}
+    ~HandAlarm() override { clock.alarms_.erase(key); }
+    HandClock& clock;
+    Key key;
+  };
+
+  Moment moment_{Millis{1'000}};
+  std::map<Key, std::function<void()>> alarms_;
+  int count_ = 0;
+};
+
+// One side of a connection.
+class Peer {
+ public:
+  explicit Peer(asio::io_context& loop) : socket(loop) {}
+
+  Task<> connect(std::uint16_t port) {
+    const tcp::endpoint endpoint(asio::ip::address_v4::loopback(), port);
+    co_await socket.async_connect(endpoint, asio::use_awaitable);
+  }
+
+  Task<> send(std::string bytes) { co_await asio::async_write(socket, asio::buffer(bytes), asio::use_awaitable); }
+
+  // Up to and with `end`; what there is when the connection ends first.
+  Task<std::string> read_until(std::string end) {
+    std::size_t found;
+    while ((found = in.find(end)) == std::string::npos) {
+      char chunk[4096];
+      error_code error;
+      const std::size_t n =
+          co_await socket.async_read_some(asio::buffer(chunk), asio::redirect_error(asio::use_awaitable, error));
+      if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+      if (error) co_return std::exchange(in, {});
+      in.append(chunk, n);
+    }
+    std::string text = in.substr(0, found + end.size());
+    in.erase(0, text.size());
+    co_return text;
+  }
+
+  Task<std::string> read_to_end() { return read_until("\x01no such bytes"); }
+
+  Socket socket;
+  std::string in;
+};
+
+// A server of which each connection has a list of replies; "wait" waits for the client to close instead.
+class Script {
+ public:
+  Script(asio::io_context& loop, std::vector<std::vector<std::string>> connections)
+      : loop_(loop),
+        acceptor_(loop, tcp::endpoint(asio::ip::address_v4::loopback(), 0)),
+        connections_(std::move(connections)) {}
+
+  std::string url() const { return "http://127.0.0.1:" + std::to_string(acceptor_.local_endpoint().port()); }
+
+  Task<> run() {
+    for (const auto& replies : connections_) {
+      Peer peer(loop_);
+      co_await acceptor_.async_accept(peer.socket, asio::use_awaitable);
+      ++accepted;
+      for (const auto& reply : replies) {
+        requests.push_back(co_await peer.read_until("\r\n\r\n"));
+        if (reply == "wait") {
+          co_await peer.read_to_end();
+          seen_close = true;
+        } else {
+          co_await peer.send(reply);
+        }
+      }
+    }
+  }
+
+  int accepted = 0;
+  bool seen_close = false;
+  std::vector<std::string> requests;
+
+ private:
+  asio::io_context& loop_;
+  tcp::acceptor acceptor_;
+  std::vector<std::vector<std::string>> connections_;
+};
+
+class Http : public ::testing::Test {
+ protected:
+  Http() { log::set_level(log::Level::off); }
+
+  ~Http() override {
+    if (server) tasks.spawn("stop", server->stop(Millis{0}));
+    tasks_of_test.cancel();
+    while (tasks.size() + tasks_of_test.size() > 0) {
+      clock.advance(Millis{1});
+      pump();
+    }
+    log::set_level(log::Level::info);
+  }
+
+  void serve(HttpServer::Handler handler, HttpServer::Options options = {}) {
+    server = std::make_unique<HttpServer>(loop, clock, std::move(options), std::move(handler));
+    server->listen();
+    tasks.spawn("server", server->run());
+  }
+
+  std::string url() const { return "http://127.0.0.1:" + std::to_string(server->port()); }
+
+  HttpClient& client_of(const std::string& where, HttpClient::Options options = {}) {
+    client = std::make_unique<HttpClient>(loop, clock, *Endpoint::parse(where), options);
+    return *client;
+  }
+
+  Sent get(HttpClient& from, std::string_view target = "/", std::string_view method = "GET") {
+    const ClientRequest request{method, target, {}, {}};
+    return run_task(loop, from.send(request, kLong));
+  }
+
+  // Everything that the server says to `bytes` until it closes.
+  std::string say(const std::string& bytes) { return run_task(loop, say_to(server->port(), bytes)); }
+  Task<std::string> say_to(std::uint16_t port, std::string bytes) {
+    Peer peer(loop);
+    co_await peer.connect(port);
+    co_await peer.send(bytes);
+    std::string answer = co_await peer.read_to_end();
+    co_return answer;
+  }
+  Task<> say_later(std::string bytes) {
+    heard = co_await say_to(server->port(), bytes);
+    closed = true;
+  }
+
+  // Runs whatever can run without time passing.
+  void pump() {
+    loop.restart();
+    while (loop.poll() > 0) continue;
+  }
+
+  asio::io_context loop;
+  HandClock clock;
+  TaskGroup tasks{loop}, tasks_of_test{loop};
+  std::unique_ptr<HttpServer> server;
+  std::unique_ptr<HttpClient> client;
+  std::string heard;
+  bool closed = false;
+};
+
+std::size_t count(const std::string& text, const std::string& word) {
+  std::size_t n = 0;
+  for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) ++n;
+  return n;
+}
+
+Task<Response> echo(Request& request) {
+  Response response;
+  response.headers.add("Content-Type", "text/plain");
+  response.headers.add("X-Seen", request.method + " " + request.path + " " + request.query);
+  response.body = co_await read_all(*request.body, 64 << 20);
+  co_return response;
+}
+
+Task<Response> hello(Request& request) {
+  Response response;
+  response.body = "hello " + request.path;
+  co_return response;
+}
+
+// --- The server ---
+
+using HttpServerTest = Http;
+
+TEST_F(HttpServerTest, AnswersARequestOfTheClient) {
+  serve(echo);
+  const std::string body(3'000'000, 'x');
+  const ClientRequest request{"POST", "/a/b?c=d", "X-Some: thing\r\n", body};
+  const Sent sent = run_task(loop, client_of(url() + "/v1/").send(request, kLong));
+  ASSERT_TRUE(sent) << sent.error().message;
+  EXPECT_EQ(sent->status, 200);
+  EXPECT_EQ(sent->headers.find("x-seen"), "POST /v1/a/b c=d");
+  EXPECT_EQ(sent->headers.find("content-length"), "3000000");
+  EXPECT_EQ(sent->headers.find("date"), "Tue, 14 Nov 2023 22:13:21 GMT");
+  EXPECT_TRUE(sent->body == body);
+}
+
+TEST_F(HttpServerTest, AnswersPipelinedRequestsInOrder) {
+  serve(echo);
+  const std::string answer =
+      say("\r\nPOST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\none"
+          "POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\ntw\r\n1\r\no\r\n0\r\n\r\n"
+          "GET /3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  const std::size_t first = answer.find("\r\n\r\none"), second = answer.find("\r\n\r\ntwo"),
+                    third = answer.find("GET /3");
+  EXPECT_LT(first, second);
+  EXPECT_LT(second, third);
+  EXPECT_NE(third, std::string::npos);
+  EXPECT_EQ(count(answer, "HTTP/1.1 200 OK"), 3u);
+  EXPECT_EQ(count(answer, "Connection: close"), 1u);
+}
+
+TEST_F(HttpServerTest, SendsNoBodyInAnswerToHead) {
+  serve(hello);
+  const std::string answer = say("HEAD /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  EXPECT_NE(answer.find("Content-Length: 8\r\n"), std::string::npos);
+  EXPECT_TRUE(answer.ends_with("\r\n\r\n"));
+}
+
+Task<Response> no_content(Request&) {
+  Response response;
+  response.status = 204;
+  co_return response;
+}
+
+TEST_F(HttpServerTest, SendsNeitherBodyNorLengthWith204) {
+  serve(no_content);
+  const std::string answer = say("GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 204 No Content\r\n"));
+  EXPECT_EQ(answer.find("Content-Length"), std::string::npos);
+}
+
+TEST_F(HttpServerTest, ClosesAfterHttp10) {
+  serve(hello);
+  EXPECT_TRUE(say("GET /x HTTP/1.0\r\n\r\n").ends_with("\r\n\r\nhello /x"));
+}
+
+Task<Response> split_header(Request&) {
+  Response response;
+  response.headers.add("X-Name", "a\r\nSet-Cookie: b");
+  co_return response;
+}
+
+TEST_F(HttpServerTest, KeepsAHeaderValueOnItsLine) {
+  serve(split_header);
+  EXPECT_NE(say("GET / HTTP/1.0\r\n\r\n").find("X-Name: a  Set-Cookie: b\r\n"), std::string::npos);
+}
+
+Task<std::string> expect_twice(Peer& peer, std::uint16_t port) {
+  co_await peer.connect(port);
+  co_await peer.send("POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+  std::string seen = co_await peer.read_until("\r\n\r\n");
+  co_await peer.send("abcPOST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+  seen += co_await peer.read_to_end();
+  co_return seen;
+}
+
+Task<Response> read_or_refuse(Request& request) {
+  Response response;
+  if (request.path == "/read") {
+    response.body = co_await read_all(*request.body, 100);
+  } else {
+    response.status = 401;
+  }
+  co_return response;
+}
+
+TEST_F(HttpServerTest, SaysContinueOnlyWhenTheBodyIsWanted) {
+  serve(read_or_refuse);
+  Peer peer(loop);
+  const std::string seen = run_task(loop, expect_twice(peer, server->port()));
+  EXPECT_TRUE(seen.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")) << seen;
+  EXPECT_EQ(count(seen, "100 Continue"), 1u);
+  EXPECT_NE(seen.find("HTTP/1.1 401 Unauthorized"), std::string::npos);
+}
+
+TEST_F(HttpServerTest, DropsAShortUnreadBodyAndGoesOn) {
+  serve(hello);
+  const std::string answer = say("POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\n" +
+                                 std::string(500'000, 'x') + "GET /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  EXPECT_NE(answer.find("hello /1"), std::string::npos);
+  EXPECT_TRUE(answer.ends_with("hello /2"));
+}
+
+TEST_F(HttpServerTest, AnswersALongUnreadBodyBeforeItCloses) {
+  serve(hello);
+  const std::string answer =
+      say("POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n" + std::string(4'999'999, 'x'));
+  EXPECT_NE(answer.find("Connection: close"), std::string::npos);
+  EXPECT_TRUE(answer.ends_with("hello /1"));
+}
+
+Task<Response> read_little(Request& request) {
+  Response response;
+  response.body = co_await read_all(*request.body, 10);
+  co_return response;
+}
+
+TEST_F(HttpServerTest, AnswersAnErrorOfTheHandlersMaking) {
+  serve(read_little);
+  const std::string answer = say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello world");
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 413 Content Too Large\r\n")) << answer;
+  EXPECT_TRUE(answer.ends_with(
+      R"({"error":{"message":"the body is larger than 10 bytes","type":"invalid_request_error","param":null,"code":null}})"));
+}
+
+TEST_F(HttpServerTest, RefusesMalformedRequestsAndCloses) {
+  serve(echo);
+  struct Case {
+    std::string bytes;
+    const char* status;
+  };
+  for (const Case& c : std::initializer_list<Case>{
+           {"GET / HTTP/1.1\r\n\r\n", "400"},
+           {"GET / HTTP/1.1\nHost: a\n\n", "400"},
+           {"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", "400"},
+           {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400"},
+           {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd", "400"},
+           {"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
+           {"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
+           {"PRI * HTTP/2.0\r\n\r\n", "505"},
+           {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "501"},
+           {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400"},
+           {"GET /" + std::string(40'000, 'a') + " HTTP/1.1\r\nHost: a\r\n\r\n", "431"},
+           {std::string(40'000, 'a'), "431"},
+       }) {
+    const std::string answer = say(c.bytes);
+    EXPECT_EQ(answer.substr(0, 12), std::string("HTTP/1.1 ") + c.status) << c.bytes.substr(0, 200);
+    EXPECT_NE(answer.find("Content-Type: application/json\r\n"), std::string::npos);
+    EXPECT_NE(answer.find(R"({"error":{"message":")"), std::string::npos);
+    EXPECT_EQ(count(answer, "HTTP/1.1 "), 1u) << answer;
+  }
+}
+
+TEST_F(HttpServerTest, GivesUpASlowHead) {
+  serve(echo);
+  tasks_of_test.spawn("client", say_later("GET / HTTP/1.1\r\nHos"));
+  pump();
+  clock.advance(Millis{29'900});
+  pump();
+  EXPECT_FALSE(closed);
+  clock.advance(Millis{300});
+  pump();
+  clock.advance(Millis{3'000});  // until it stops waiting for us to close
+  pump();
+  EXPECT_TRUE(closed);
+  EXPECT_TRUE(heard.starts_with("HTTP/1.1 408 ")) << heard;
+}
+
+TEST_F(HttpServerTest, GivesUpASlowBody) {
+  serve(echo);
+  tasks_of_test.spawn("client", say_later("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"));
+  pump();
+  clock.advance(Millis{60'200});
+  pump();
+  clock.advance(Millis{3'000});
+  pump();
+  EXPECT_TRUE(closed);
+  EXPECT_TRUE(heard.starts_with("HTTP/1.1 408 ")) << heard;
+}
+
+Task<> begin_upload(Peer& peer, std::uint16_t port) {
+  co_await peer.connect(port);
+  co_await peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+}
+
+TEST_F(HttpServerTest, GivesUpABodyThatDripsOneByteASecond) {
+  serve(echo);
+  Peer peer(loop);
+  run_task(loop, begin_upload(peer, server->port()));
+  for (int i = 0; i < 70; ++i) {
+    pump();
+    clock.advance(Millis{1'000});
+    if (i < 59) run_task(loop, peer.send("x"));
+  }
+  EXPECT_TRUE(run_task(loop, peer.read_to_end()).starts_with("HTTP/1.1 408 "));
+}
+
+TEST_F(HttpServerTest, ClosesAnIdleConnectionWithoutAWord) {
+  serve(echo);
+  tasks_of_test.spawn("client", say_later("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+  pump();
+  clock.advance(Millis{119'000});
+  pump();
+  EXPECT_FALSE(closed);
+  clock.advance(Millis{2'000});
+  pump();
+  EXPECT_TRUE(closed);
+  EXPECT_EQ(count(heard, "HTTP/1.1 "), 1u);
+}
+
+// `count` pieces of 100 KB, then an accident if it is told so.
+class Pieces : public ByteSource {
+ public:
+  Pieces(int count, bool fail, bool* gone = nullptr) : count_(count), fail_(fail), gone_(gone) {}
+  ~Pieces() override {
+    if (gone_) *gone_ = true;
+  }
+  Task<std::string_view> next() override {
+    if (count_-- > 0) co_return piece_;
+    if (fail_) throw std::runtime_error("the disk is gone");
+    co_return std::string_view();
+  }
+
+ private:
+  int count_;
+  bool fail_;
+  bool* gone_;
+  std::string piece_ = std::string(100'000, 'x');
+};
+
+// /sized, /chunked; ?fail breaks off after three of five pieces.
+Task<Response> stream(Request& request) {
+  const bool fail = request.query == "fail";
+  Response response;
+  response.stream = std::make_unique<Pieces>(fail ? 3 : 5, fail);
+  if (request.path == "/sized") response.stream_size = 500'000;
+  co_return response;
+}
+
+TEST_F(HttpServerTest, StreamsWithAndWithoutASize) {
+  serve(stream);
+  HttpClient& from = client_of(url());
+  const Sent sized = get(from, "/sized");
+  EXPECT_EQ(sized->body.size(), 500'000u);
+  EXPECT_EQ(sized->headers.find("Content-Length"), "500000");
+  const Sent chunked = get(from, "/chunked");
+  EXPECT_EQ(chunked->body.size(), 500'000u);
+  EXPECT_EQ(chunked->headers.find("Transfer-Encoding"), "chunked");
+  EXPECT_TRUE(get(from, "/sized", "HEAD")->body.empty());
+  EXPECT_TRUE(say("GET /chunked HTTP/1.0\r\n\r\n").ends_with("\r\n\r\n" + std::string(500'000, 'x')));
+}
+
+TEST_F(HttpServerTest, BreaksOffAStreamThatFails) {
+  serve(stream);
+  for (const char* target : {"/sized?fail", "/chunked?fail"}) {
+    const Sent sent = get(client_of(url()), target);
+    ASSERT_FALSE(sent);
+    EXPECT_EQ(sent.error().kind, Kind::truncated);
+  }
+}
+
+struct Endless {
+  bool gone = false;
+  Task<Response> handle(Request&) {
+    Response response;
+    response.stream = std::make_unique<Pieces>(1'000'000, false, &gone);
+    co_return response;
+  }
+};
+
+Task<> ask_only(Peer& peer, std::uint16_t port) {
+  co_await peer.connect(port);
+  co_await peer.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+}
+
+TEST_F(HttpServerTest, GivesUpAClientThatNeverReads) {
+  Endless endless;
+  serve(std::bind_front(&Endless::handle, &endless));
+  Peer peer(loop);
+  run_task(loop, ask_only(peer, server->port()));
+  pump();
+  EXPECT_FALSE(endless.gone);
+  clock.advance(Millis{60'200});
+  pump();
+  EXPECT_TRUE(endless.gone);
+}
+
+struct Upload {
+  std::string failure;
+  std::size_t piece_max = 0;
+  Task<Response> handle(Request& request) {
+    try {
+      while (true) {
+        const std::string_view piece = co_await request.body->next();
+        if (piece.empty()) break;
+        piece_max = std::max(piece_max, piece.size());
+      }
+    } catch (const HttpError&) {
+      failure = "HttpError";
+    } catch (const std::exception& e) {
+      failure = e.what();
+      throw;
+    }
+    co_return Response();
+  }
+};
+
+Task<> leave(std::uint16_t port, asio::io_context& loop) {
+  Peer peer(loop);
+  co_await peer.connect(port);
+  co_await peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc");
+}
+
+TEST_F(HttpServerTest, TellsTheHandlerThatTheClientHasLeft) {
+  Upload upload;
+  serve(std::bind_front(&Upload::handle, &upload));
+  run_task(loop, leave(server->port(), loop));
+  pump();
+  EXPECT_EQ(upload.failure, "the client has closed the connection in the middle of a body");
+}
+
+TEST_F(HttpServerTest, ReadsLongBodiesInLongPieces) {
+  Upload upload;
+  serve(std::bind_front(&Upload::handle, &upload));
+  const std::string body(20'000'000, 'x');
+  const ClientRequest request{"PUT", "/", {}, body};
+  EXPECT_TRUE(run_task(loop, client_of(url()).send(request, kLong)));
+  EXPECT_GE(upload.piece_max, 64u * 1024);
+  EXPECT_LE(upload.piece_max, 256u * 1024);
+}
+
+struct Gate {
+  Event open;
+  Task<Response> handle(Request& request) {
+    if (request.path == "/wait") co_await open.wait();
+    co_return Response();
+  }
+};
+
+TEST_F(HttpServerTest, StopsIdleConnectionsAtOnceAndBusyOnesAfterTheirResponse) {
+  Gate gate{Event(loop)};
+  serve(std::bind_front(&Gate::handle, &gate));
+  tasks_of_test.spawn("idle", say_later("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+  HttpClient& busy = client_of(url());
+  const ClientRequest request{"GET", "/wait", {}, {}};
+  std::optional<Sent> sent;
+  std::exception_ptr failure;
+  tasks_of_test.spawn("busy", keep_result(busy.send(request, kLong), sent, failure));
+  pump();
+  TaskGroup stopping(loop);
+  stopping.spawn("stop", server->stop(Millis{10'000}));
+  pump();
+  EXPECT_TRUE(closed);
+  EXPECT_EQ(stopping.size(), 1u);
+  gate.open.notify();
+  pump();
+  EXPECT_EQ(stopping.size(), 0u);
+  ASSERT_TRUE(sent);
+  EXPECT_EQ((*sent)->status, 200);
+  EXPECT_EQ((*sent)->headers.find("Connection"), "close");
+}
+
+TEST_F(HttpServerTest, StopsRequestsThatOutliveItsPatience) {
+  Gate gate{Event(loop)};
+  serve(std::bind_front(&Gate::handle, &gate));
+  tasks_of_test.spawn("busy", say_later("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+  pump();
+  TaskGroup stopping(loop);
+  stopping.spawn("stop", server->stop(Millis{10'000}));
+  pump();
+  clock.advance(Millis{9'999});
+  pump();
+  EXPECT_EQ(stopping.size(), 1u);
+  clock.advance(Millis{1});
+  pump();
+  EXPECT_EQ(stopping.size(), 0u);
+  EXPECT_TRUE(closed);
+  EXPECT_EQ(heard, "");
+}
+
+TEST_F(HttpServerTest, WaitsForAFreeFileDescriptor) {
+  serve(hello);
+  Peer peer(loop);
+  const tcp::endpoint endpoint(asio::ip::address_v4::loopback(), server->port());
+  peer.socket.connect(endpoint);
+  rlimit usual{};
+  ::getrlimit(RLIMIT_NOFILE, &usual);
+  const rlimit none{3, usual.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &none);
+  loop.restart();
+  int steps = 0;
+  while (loop.poll_one() > 0) ++steps;
+  ::setrlimit(RLIMIT_NOFILE, &usual);
+  EXPECT_LT(steps, 20);
+  clock.advance(Millis{50});
+  run_task(loop, peer.send("GET /x HTTP/1.0\r\n\r\n"));
+  EXPECT_TRUE(run_task(loop, peer.read_to_end()).ends_with("hello /x"));
+}
+
+TEST_F(HttpServerTest, NamesTheAddressThatItCannotHave) {
+  serve(hello);
+  HttpServer second(loop, clock, {.port = server->port()}, hello);
+  try {
+    second.listen();
+    FAIL();
+  } catch (const UsageError& e) {
+    EXPECT_EQ(e.what(), "cannot listen on 127.0.0.1:" + std::to_string(server->port()) + ": Address already in use");
+  }
+}
+
+TEST_F(HttpServerTest, ListensOnNamesAndIpv6) {
+  for (const char* host : {"localhost", "::1", "[::1]", "0.0.0.0"}) {
+    HttpServer other(loop, clock, {.host = host}, hello);
+    other.listen();
+    EXPECT_NE(other.port(), 0) << host;
+  }
+}
+
+// --- The client ---
+
+class HttpClientTest : public Http {
+ protected:
+  HttpClient& talk_to(std::vector<std::vector<std::string>> connections, HttpClient::Options options = {}) {
+    script = std::make_unique<Script>(loop, std::move(connections));
+    tasks_of_test.spawn("script", script->run());
+    return client_of(script->url(), options);
+  }
+  std::unique_ptr<Script> script;
+};
+
+const std::string kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+TEST_F(HttpClientTest, SendsTheHeadAsTold) {
+  HttpClient& to = talk_to({{kOk, kOk}});
+  const ClientRequest post{"POST", "/v1/x?y=1", "A: b\r\n", "12345"};
+  EXPECT_TRUE(run_task(loop, to.send(post, kLong)));
+  EXPECT_EQ(script->requests[0],
+            "POST /v1/x?y=1 HTTP/1.1\r\nHost: " + script->url().substr(7) + "\r\nA: b\r\nContent-Length: 5\r\n\r\n");
+}
+
+TEST_F(HttpClientTest, KeepsItsConnection) {
+  HttpClient& to = talk_to({{kOk, kOk, kOk}});
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(get(to)->body, "ok");
+  EXPECT_EQ(script->accepted, 1);
+}
+
+TEST_F(HttpClientTest, ReplacesAKeptConnectionThatIsClosedOnce) {
+  HttpClient& to = talk_to({{kOk}, {kOk}, {}});
+  EXPECT_TRUE(get(to));
+  EXPECT_TRUE(get(to));
+  EXPECT_EQ(script->accepted, 2);
+  const Sent third = get(to);
+  ASSERT_FALSE(third);
+  EXPECT_EQ(third.error().kind, Kind::reset);
+}
+
+TEST_F(HttpClientTest, LooksAtAConnectionThatWasIdleForLongBeforeItSends) {
+  HttpClient& to = talk_to({{kOk}, {"wait"}});
+  EXPECT_TRUE(get(to));
+  pump();
+  clock.advance(Millis{5'000});
+  const ClientRequest request{"GET", "/", {}, {}};
+  std::optional<Sent> sent;
+  std::exception_ptr failure;
+  tasks_of_test.spawn("request", keep_result(to.send(request, kLong), sent, failure));
+  pump();
+  EXPECT_EQ(script->accepted, 2);
+}
+
+TEST_F(HttpClientTest, DoesNotKeepAConnectionThatSaysClose) {
+  HttpClient& to = talk_to({{"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", kOk}, {kOk}});
+  EXPECT_TRUE(get(to));
+  EXPECT_TRUE(get(to));
+  EXPECT_EQ(script->accepted, 2);
+}
+
+TEST_F(HttpClientTest, ReadsBodiesOfEveryFraming) {
+  HttpClient& to = talk_to({{
+      "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: "
+      "3\r\n\r\nabc",
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\nTrailer: x\r\n\r\n",
+      "HTTP/1.1 204 No Content\r\nX: y\r\n\r\n",
+      "HTTP/1.1 200 OK\r\n\r\nto the end",
+  }});
+  const Sent first = get(to);
+  EXPECT_EQ(first->status, 201);
+  EXPECT_EQ(first->body, "abc");
+  EXPECT_EQ(get(to)->body, "abcdefg");
+  EXPECT_EQ(get(to)->status, 204);
+  EXPECT_EQ(get(to)->body, "to the end");
+  EXPECT_EQ(script->accepted, 1);
+}
+
+TEST_F(HttpClientTest, TellsWhatWentWrong) {
+  struct Case {
+    std::vector<std::string> replies;
+    Kind kind;
+  };
+  for (const Case& c : std::initializer_list<Case>{
+           {{""}, Kind::reset},
+           {{"HTTP/1.1 200 OK\r\nContent-"}, Kind::truncated},
+           {{"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"}, Kind::truncated},
+           {{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc"}, Kind::truncated},
+           {{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nabc\r\n\r\n"}, Kind::truncated},
+           {{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n"}, Kind::malformed},
+           {{"SSH-2.0-OpenSSH_9.2\r\n\r\n"}, Kind::malformed},
+           {{"HTTP/1.1 200 OK\nContent-Length: 0\n\n"}, Kind::malformed},
+           {{"HTTP/1.1 101 Switching Protocols\r\n\r\n"}, Kind::malformed},
+           {{"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n"}, Kind::too_large},
+           {{"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n" + std::string(101, 'x')}, Kind::too_large},
+           {{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n" + std::string(101, 'x')}, Kind::too_large},
+           {{"HTTP/1.1 200 OK\r\n\r\n" + std::string(101, 'x')}, Kind::too_large},
+       }) {
+    const Sent sent = get(talk_to({c.replies}, {.body_size_max = 100}));
+    ASSERT_FALSE(sent) << c.replies[0];
+    EXPECT_EQ(sent.error().kind, c.kind) << c.replies[0] << ": " << sent.error().message;
+    tasks_of_test.cancel();
+    pump();
+  }
+}
+
+TEST_F(HttpClientTest, CannotConnectWhereNobodyListens) {
+  std::string nowhere;
+  {
+    Script script_that_ends(loop, {});
+    nowhere = script_that_ends.url();
+  }
+  for (const std::string& where :
+       {nowhere, std::string("unix:/no/such.sock"), std::string("http://no-such-host.invalid")}) {
+    const Sent sent = get(client_of(where));
+    ASSERT_FALSE(sent);
+    EXPECT_EQ(sent.error().kind, Kind::connect);
+    EXPECT_TRUE(sent.error().message.starts_with("cannot connect to ")) << sent.error().message;
+  }
+}
+
+TEST_F(HttpClientTest, ResolvesNames) {
+  serve(hello);
+  EXPECT_EQ(get(client_of("http://localhost:" + std::to_string(server->port())), "/x")->body, "hello /x");
+}
+
+TEST_F(HttpClientTest, ClosesTheConnectionWhenTimeIsUp) {
+  HttpClient& to = talk_to({{"wait"}});
+  const ClientRequest request{"GET", "/", {}, {}};
+  std::optional<Sent> sent;
+  std::exception_ptr failure;
+  tasks_of_test.spawn("request", keep_result(to.send(request, Millis{5'000}), sent, failure));
+  pump();
+  clock.advance(Millis{4'900});
+  pump();
+  EXPECT_FALSE(sent);
+  clock.advance(Millis{200});
+  pump();
+  ASSERT_TRUE(sent);
+  EXPECT_EQ(sent->error().kind, Kind::timeout);
+  EXPECT_TRUE(script->seen_close);
+}
+
+TEST_F(HttpClientTest, ClosesTheConnectionWhenItsCallerIsCancelled) {
+  HttpClient& to = talk_to({{"wait"}});
+  const ClientRequest request{"GET", "/", {}, {}};
+  std::optional<Sent> sent;
+  std::exception_ptr failure;
+  TaskGroup caller(loop);
+  caller.spawn("request", keep_result(to.send(request, kLong), sent, failure));
+  pump();
+  caller.cancel();
+  pump();
+  EXPECT_FALSE(sent);
+  EXPECT_TRUE(failure);
+  EXPECT_EQ(caller.size(), 0u);
+  EXPECT_TRUE(script->seen_close);
+}
+
+Task<> serve_unix(asio::local::stream_protocol::acceptor& acceptor, asio::io_context& loop, std::string& seen) {
+  Peer peer(loop);
+  co_await acceptor.async_accept(peer.socket, asio::use_awaitable);
+  seen = co_await peer.read_until("\r\n\r\n");
+  co_await peer.send(kOk);
+}
+
+TEST_F(HttpClientTest, SpeaksThroughAUnixSocket) {
+  const std::string path = ::testing::TempDir() + "penstock_" + std::to_string(::getpid()) + ".sock";
+  asio::local::stream_protocol::acceptor acceptor(loop, asio::local::stream_protocol::endpoint(path));
+  std::string seen;
+  tasks_of_test.spawn("unix", serve_unix(acceptor, loop, seen));
+  EXPECT_EQ(get(client_of("unix:" + path), "/health")->body, "ok");
+  EXPECT_EQ(seen, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  ::unlink(path.c_str());
+}
+
+// A key, and a certificate for 127.0.0.1 that vouches for itself.
+class TlsServer {
+ public:
+  explicit TlsServer(asio::io_context& loop)
+      : context_(asio::ssl::context::tls_server), acceptor_(loop, tcp::endpoint(asio::ip::address_v4::loopback(), 0)) {
+    EVP_PKEY* key = ::EVP_EC_gen("P-256");
+    X509* certificate = ::X509_new();
+    ::X509_set_version(certificate, 2);
+    ::ASN1_INTEGER_set(::X509_get_serialNumber(certificate), 1);
+    ::X509_gmtime_adj(::X509_getm_notBefore(certificate), -60);
+    ::X509_gmtime_adj(::X509_getm_notAfter(certificate), 3'600);
+    ::X509_set_pubkey(certificate, key);
+    X509_EXTENSION* names = ::X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, "IP:127.0.0.1");
+    ::X509_add_ext(certificate, names, -1);
+    ::X509_EXTENSION_free(names);
+    ::X509_sign(certificate, key, ::EVP_sha256());
+    ::SSL_CTX_use_certificate(context_.native_handle(), certificate);
+    ::SSL_CTX_use_PrivateKey(context_.native_handle(), key);
+    std::FILE* file = std::fopen(path.c_str(), "w");
+    ::PEM_write_X509(file, certificate);
+    std::fclose(file);
+    ::X509_free(certificate);
+    ::EVP_PKEY_free(key);
+  }
+  ~TlsServer() { ::unlink(path.c_str()); }
+
+  std::string port() const { return std::to_string(acceptor_.local_endpoint().port()); }
+
+  Task<> run() {
+    while (true) {
+      asio::ssl::stream<tcp::socket> stream(acceptor_.get_executor(), context_);
+      co_await acceptor_.async_accept(stream.next_layer(), asio::use_awaitable);
+      ++accepted;
+      error_code error;
+      co_await stream.async_handshake(asio::ssl::stream_base::server, asio::redirect_error(asio::use_awaitable, error));
+      std::string request;
+      char byte;
+      while (!error) {
+        const std::size_t n =
+            co_await stream.async_read_some(asio::buffer(&byte, 1), asio::redirect_error(asio::use_awaitable, error));
+        request.append(&byte, n);
+        if (!request.ends_with("\r\n\r\n")) continue;
+        co_await asio::async_write(stream, asio::buffer(kOk), asio::use_awaitable);
+      }
+    }
+  }
+
+  const std::string path = ::testing::TempDir() + "penstock_" + std::to_string(::getpid()) + ".pem";
+  int accepted = 0;
+
+ private:
+  asio::ssl::context context_;
+  tcp::acceptor acceptor_;
+};
+
+TEST_F(HttpClientTest, SpeaksTlsOnlyToWhomItTrusts) {
+  TlsServer tls(loop);
+  tasks_of_test.spawn("tls", tls.run());
+  const Sent stranger = get(client_of("https://127.0.0.1:" + tls.port()));
+  ASSERT_FALSE(stranger);
+  EXPECT_EQ(stranger.error().kind, Kind::connect);
+
+  ::setenv("SSL_CERT_FILE", tls.path.c_str(), 1);
+  const Sent wrong_name = get(client_of("https://localhost:" + tls.port()));
+  ASSERT_FALSE(wrong_name);
+  EXPECT_EQ(wrong_name.error().kind, Kind::connect);
+
+  HttpClient& to = client_of("https://127.0.0.1:" + tls.port());
+  const int before = tls.accepted;
+  for (int i = 0; i < 2; ++i) {
+    const Sent sent = get(to);
+    ASSERT_TRUE(sent) << sent.error().message;
+    EXPECT_EQ(sent->body, "ok");
+  }
+  EXPECT_EQ(tls.accepted, before + 1);
+  ::unsetenv("SSL_CERT_FILE");
+  client.reset();
+  tasks_of_test.cancel();
+  pump();
+}
+
+TEST(Endpoint, IsReadFromAUrl) {
+  struct Case {
+    const char* url;
+    bool tls;
+    const char *host, *port, *unix_path, *base_path;
+  };
+  for (const Case& c : std::initializer_list<Case>{
+           {"http://a", false, "a", "80", "", ""},
+           {"https://a.b/", true, "a.b", "443", "", ""},
+           {"http://a:8000/v1/", false, "a", "8000", "", "/v1"},
+           {"http://[::1]:8000/x/v1", false, "[::1]", "8000", "", "/x/v1"},
+           {"https://[::1]", true, "[::1]", "443", "", ""},
+           {"unix:/run/a.sock", false, "localhost", "", "/run/a.sock", ""},
+       }) {
+    const auto endpoint = Endpoint::parse(c.url);
+    ASSERT_TRUE(endpoint) << c.url;
+    EXPECT_EQ(endpoint->tls, c.tls) << c.url;
+    EXPECT_EQ(endpoint->host, c.host) << c.url;
+    EXPECT_EQ(endpoint->port, c.port) << c.url;
+    EXPECT_EQ(endpoint->unix_path, c.unix_path) << c.url;
+    EXPECT_EQ(endpoint->base_path, c.base_path) << c.url;
+  }
+}
+
+TEST(Endpoint, RefusesWhatIsNoUrl) {
+  for (const char* url : {"", "a:80", "ftp://a", "http://", "http://:80", "http://a:", "http://a:x", "http://a:0",
+                          "http://a:65536", "http://u:p@a", "http://a/?q", "http://a/#f", "http://[::1",
+                          "http://[::1]x", "http://::1", "unix:", "http://a b", "http://a\r\n/"}) {
+    EXPECT_FALSE(Endpoint::parse(url)) << url;
+  }
+}
+
+}  // namespace
+}  // namespace penstock

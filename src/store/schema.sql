@@ -1,0 +1,97 @@
+-- In SQLite's dialect. PostgreSQL has other words for three things: INTEGER PRIMARY KEY [AUTOINCREMENT], BLOB, and
+-- WITHOUT ROWID, which it does without.
+--
+-- Times end in _ms: milliseconds since the Unix epoch, except lease_until_ms, which is on the workers' shared clock.
+-- `seq` is the order of creation: lists page by it and the queue is served by it.
+
+CREATE TABLE files (
+  seq         INTEGER PRIMARY KEY AUTOINCREMENT,
+  id          TEXT NOT NULL UNIQUE,
+  filename    TEXT NOT NULL,
+  purpose     TEXT NOT NULL,
+  bytes       BIGINT NOT NULL,
+  created_ms  BIGINT NOT NULL,
+  expires_ms  BIGINT
+);
+
+-- Where a deleted file stood in the lists: who pages through them may have deleted the file he is to go on after.
+CREATE TABLE deleted_files (
+  id   TEXT PRIMARY KEY,
+  seq  BIGINT NOT NULL
+);
+
+CREATE TABLE batches (
+  seq                   INTEGER PRIMARY KEY AUTOINCREMENT,
+  id                    TEXT NOT NULL UNIQUE,
+  input_file_id         TEXT NOT NULL,
+  endpoint              TEXT NOT NULL,
+  completion_window     TEXT NOT NULL,
+  metadata              TEXT,              -- JSON object of strings
+  output_expires_after  BIGINT,           -- seconds
+  model                 TEXT,
+  status                TEXT NOT NULL,
+  total                 BIGINT NOT NULL DEFAULT 0,
+  -- Counts and tokens: 0 while there are spans to sum over, frozen here when the batch ends.
+  completed             BIGINT NOT NULL DEFAULT 0,
+  failed                BIGINT NOT NULL DEFAULT 0,
+  input_tokens          BIGINT NOT NULL DEFAULT 0,
+  cached_tokens         BIGINT NOT NULL DEFAULT 0,
+  output_tokens         BIGINT NOT NULL DEFAULT 0,
+  reasoning_tokens      BIGINT NOT NULL DEFAULT 0,
+  errors                TEXT,              -- JSON array, the first 100
+  error_total           BIGINT NOT NULL DEFAULT 0,
+  output_file_id        TEXT,
+  error_file_id         TEXT,
+  created_ms            BIGINT NOT NULL,
+  expires_ms            BIGINT NOT NULL,
+  in_progress_ms        BIGINT,
+  finalizing_ms         BIGINT,
+  completed_ms          BIGINT,
+  failed_ms             BIGINT,
+  expired_ms            BIGINT,
+  cancelling_ms         BIGINT,
+  cancelled_ms          BIGINT
+);
+CREATE INDEX batches_unfinished ON batches (seq)
+  WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling');
+
+-- A run of plan entries. Free for a claim when lease_until_ms is past; each claim raises `token`.
+CREATE TABLE spans (
+  batch_seq         BIGINT NOT NULL REFERENCES batches (seq),
+  number            BIGINT NOT NULL,
+  first_entry       BIGINT NOT NULL,
+  entries           BIGINT NOT NULL,
+  token             BIGINT NOT NULL DEFAULT 0,
+  owner             TEXT,
+  lease_until_ms    BIGINT NOT NULL DEFAULT 0,
+  completed         BIGINT NOT NULL DEFAULT 0,
+  failed            BIGINT NOT NULL DEFAULT 0,
+  input_tokens      BIGINT NOT NULL DEFAULT 0,
+  cached_tokens     BIGINT NOT NULL DEFAULT 0,
+  output_tokens     BIGINT NOT NULL DEFAULT 0,
+  reasoning_tokens  BIGINT NOT NULL DEFAULT 0,
+  PRIMARY KEY (batch_seq, number),
+  CHECK (completed + failed <= entries)
+) WITHOUT ROWID;
+-- `entries` on the left, here and in queries: SQLite turns `sum < column` round, and then knows it no more.
+CREATE INDEX spans_open ON spans (batch_seq, number) WHERE entries > completed + failed;
+
+-- The answers of up to some hundred lines, written once, read when the batch is assembled.
+CREATE TABLE result_groups (
+  seq          INTEGER PRIMARY KEY,
+  batch_seq    BIGINT NOT NULL REFERENCES batches (seq),
+  span_number  BIGINT NOT NULL,
+  entries      BLOB NOT NULL,              -- ResultEntry records
+  lines        BLOB NOT NULL,              -- zstd
+  lines_size   BIGINT NOT NULL            -- before compression
+);
+CREATE INDEX result_groups_by_span ON result_groups (batch_seq, span_number, seq);
+
+-- SQLite plans by these in place of a guess: few batches are unfinished, and few of a batch's spans are open, so the
+-- partial indexes are worth their while.
+ANALYZE sqlite_schema;
+INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
+  ('batches', 'batches_unfinished', '20 1'),
+  ('spans', 'spans', '20000 2000 1'),
+  ('spans', 'spans_open', '2000 200 1');
+ANALYZE sqlite_schema;

@@ -1,0 +1,123 @@
+#pragma once
+#include <functional>
+#include <limits>
+
+#include "base/error.h"
+#include "model/types.h"
+#include "sql/connection.h"
+
+namespace penstock {
+
+template <class T>
+struct Page {
+  std::vector<T> items;
+  bool has_more = false;
+};
+
+// What a client is told of an unknown id; `param` is the parameter that named it.
+Error no_such_file(const FileId& id, std::string param = "id");
+Error no_such_batch(const BatchId& id, std::string param = "");
+
+struct FileQuery {
+  std::optional<FileId> after;
+  std::int64_t limit = 10'000;
+  bool ascending = false;
+  std::optional<std::string> purpose;
+};
+
+// 0 means no limit.
+struct QueueLimits {
+  std::int64_t depth = 20;                // unfinished batches
+  std::int64_t queued_total = 1'000'000;  // lines still to do, over all unfinished batches
+};
+
+// Some of a batch's spans: from `first` to before `end`.
+struct SpanRange {
+  std::int64_t first = 0, end = std::numeric_limits<std::int64_t>::max();
+};
+
+// What a batch was when it ended; see Store::finish_batch().
+struct Finish {
+  BatchStatus status{};  // completed, expired or cancelled
+  std::optional<File> output, errors;
+  Counts counts;
+};
+
+// Every statement of Penstock. Plain blocking functions for one thread at a time; each expects to run inside a
+// transaction that the caller holds (see Db), so several calls can be one. They throw sql::Failure when the database
+// fails; what may be so is a Result or an optional.
+//
+// Moves of a batch are compare-and-set: of two that cross, one wins and the other is told.
+class Store {
+ public:
+  explicit Store(sql::Connection& connection) : sql_(connection) {}
+
+  // Creates the schema in an empty database. Throws UsageError when the schema is newer than this program.
+  void migrate();
+
+  // --- files
+  void insert_file(const File& file);
+  std::optional<File> find_file(const FileId& id);
+  std::vector<FileId> all_file_ids();
+  // Error not_found when `after` was never a file; a deleted one still marks its place.
+  Result<Page<File>> list_files(const FileQuery& query);
+  // Error not_found, or invalid_request with code file_in_use while an unfinished batch reads it. The caller removes
+  // the blob after the commit.
+  Result<void> delete_file(const FileId& id);
+
+  // --- batches
+  // Checks the limits and inserts, atomically. Error queue_full with the words of the contract. `counts.total` is the
+  // number of lines where it is known already.
+  Result<void> insert_batch(const Batch& batch, const QueueLimits& limits);
+  // With counts and usage summed over its spans.
+  std::optional<Batch> find_batch(const BatchId& id);
+  // Newest first. Error not_found when `after` is unknown.
+  Result<Page<Batch>> list_batches(const std::optional<BatchId>& after, std::int64_t limit);
+  // Oldest first.
+  std::vector<BatchId> unfinished_batches();
+  // Moves from `from` to `to` and sets the time of `to`; false when the batch is not in `from` (any more).
+  bool advance(const BatchId& id, BatchStatus from, BatchStatus to, Timestamp now);
+  // validating -> failed.
+  bool fail_batch(const BatchId& id, const std::vector<LineError>& errors, std::int64_t error_total, Timestamp now);
+  // validating -> in_progress, with `total` lines cut into spans.
+  bool start_batch(const BatchId& id, const std::string& model, std::int64_t total, Timestamp now);
+  // An unfinished batch becomes `cancelling`; one that is cancelling or cancelled is returned as it is. Error
+  // not_found, or conflict when it has ended otherwise.
+  Result<Batch> request_cancel(const BatchId& id, Timestamp now);
+  // `from` -> finish.status: inserts the files, freezes counts and usage and removes the spans. False when the batch is
+  // not in `from`, and then nothing is changed.
+  bool finish_batch(const BatchId& id, BatchStatus from, const Finish& finish, Timestamp now);
+
+  // --- spans and results
+  // Leases up to `limit` open spans of in_progress batches of that model to `owner`, oldest batch first. `now` and
+  // `lease_until` are on the clock that all workers of this database share.
+  std::vector<ClaimedSpan> claim_spans(const std::string& owner, const std::string& model, std::int64_t limit,
+                                       Moment now, Moment lease_until);
+  // The models of in_progress batches that have a span free for a claim at `now`.
+  std::vector<std::string> waiting_models(Moment now);
+  void renew_leases(const std::string& owner, Moment lease_until);
+  // What it holds is free for another claim.
+  void release_leases(const std::string& owner);
+  // For the only worker of a database, at its start: whoever held leases is gone.
+  void release_all_leases();
+  // Raises every token of the batch and ends its leases: results of claims made before are refused from now on.
+  void fence(const BatchId& id);
+  // The request indices that result groups of this span hold.
+  std::vector<std::uint32_t> finished_indices(const SpanKey& span);
+  // Saves one group and adds it to its span. False, and nothing is changed, when the span's token is another by now or
+  // the batch is no longer in_progress or cancelling. Throws when the span would hold more lines than it has.
+  bool save_results(const ResultGroup& group);
+  // Lines still to do of this batch; 0 also when it has no spans.
+  std::int64_t remaining(const BatchId& id);
+
+  // Every group of the batch's spans, in their order, one in memory at a time; `entries` and `lines` are filled. `each`
+  // does not use the store. Who holds a transaction for long keeps others waiting: take some spans at a time.
+  void for_each_group(const BatchId& id, const std::function<void(const ResultGroup&)>& each, SpanRange spans = {});
+  // Removes up to `limit` groups of ended batches; returns how many. Call until 0.
+  std::int64_t purge_results(std::int64_t limit);
+
+ private:
+  sql::Connection& sql_;
+};
+
+}  // namespace penstock

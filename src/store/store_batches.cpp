@@ -1,0 +1,284 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cassert>
+#include <limits>
+#include <stdexcept>
+
+#include "store/columns.h"
+#include "store/store.h"
+
+namespace penstock {
+namespace {
+
+namespace json = boost::json;
+
+struct StatusTime {
+  BatchStatus status;
+  const char* column;
+  std::optional<Timestamp> Batch::*member;
+};
+constexpr StatusTime kStatusTimes[] = {
+    {BatchStatus::in_progress, "in_progress_ms", &Batch::in_progress_at},
+    {BatchStatus::finalizing, "finalizing_ms", &Batch::finalizing_at},
+    {BatchStatus::completed, "completed_ms", &Batch::completed_at},
+    {BatchStatus::failed, "failed_ms", &Batch::failed_at},
+    {BatchStatus::expired, "expired_ms", &Batch::expired_at},
+    {BatchStatus::cancelling, "cancelling_ms", &Batch::cancelling_at},
+    {BatchStatus::cancelled, "cancelled_ms", &Batch::cancelled_at},
+};
+
+// The column that tells since when a batch has that status.
+const char* time_column(BatchStatus status) {
+  for (const StatusTime& time : kStatusTimes) {
+    if (time.status == status) return time.column;
+  }
+  throw std::logic_error("no batch becomes validating");
+}
+
+std::optional<std::string> to_json(const std::optional<Metadata>& metadata) {
+  if (!metadata) return std::nullopt;
+  json::object object;
+  for (const auto& [key, value] : *metadata) object.emplace(key, value);
+  return json::serialize(object);
+}
+
+Metadata metadata_from_json(std::string_view text) {
+  const json::value parsed = json::parse(text);
+  Metadata metadata;
+  for (const auto& [key, value] : parsed.as_object()) metadata.emplace_back(key, value.as_string());
+  return metadata;
+}
+
+std::string to_json(const std::vector<LineError>& errors) {
+  json::array array;
+  for (const LineError& error : errors) {
+    json::object object{{"code", error.code}, {"message", error.message}};
+    if (error.param) object["param"] = *error.param;
+    if (error.line) object["line"] = *error.line;
+    array.push_back(std::move(object));
+  }
+  return json::serialize(array);
+}
+
+std::vector<LineError> errors_from_json(std::string_view text) {
+  const json::value parsed = json::parse(text);
+  std::vector<LineError> errors;
+  for (const json::value& value : parsed.as_array()) {
+    const json::object& object = value.as_object();
+    LineError error;
+    error.code = object.at("code").as_string();
+    error.message = object.at("message").as_string();
+    if (const auto* param = object.if_contains("param")) error.param = param->as_string();
+    if (const auto* line = object.if_contains("line")) error.line = line->as_int64();
+    errors.push_back(std::move(error));
+  }
+  return errors;
+}
+
+constexpr const char* kBatchColumns =
+    "seq, id, input_file_id, endpoint, completion_window, metadata, output_expires_after, model, status, total, "
+    "completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, errors, error_total, "
+    "output_file_id, error_file_id, created_ms, expires_ms, in_progress_ms, finalizing_ms, completed_ms, failed_ms, "
+    "expired_ms, cancelling_ms, cancelled_ms";
+
+Batch read_batch(const sql::Row& row) {
+  int column = 1;
+  Batch batch;
+  batch.id.value = row.text(column++);
+  batch.input_file_id.value = row.text(column++);
+  batch.endpoint = row.text(column++);
+  batch.completion_window = row.text(column++);
+  if (const auto metadata = text_at(row, column++)) batch.metadata = metadata_from_json(*metadata);
+  batch.output_expires_after_seconds = integer_at(row, column++);
+  batch.model = text_at(row, column++);
+  batch.status = parse_batch_status(row.text(column++));
+  for (std::int64_t* number : {&batch.counts.total, &batch.counts.completed, &batch.counts.failed, &batch.usage.input,
+                               &batch.usage.cached, &batch.usage.output, &batch.usage.reasoning}) {
+    *number = row.integer(column++);
+  }
+  if (const auto errors = text_at(row, column++)) batch.errors = errors_from_json(*errors);
+  batch.error_total = row.integer(column++);
+  if (auto id = text_at(row, column++)) batch.output_file_id = FileId{std::move(*id)};
+  if (auto id = text_at(row, column++)) batch.error_file_id = FileId{std::move(*id)};
+  batch.created_at = from_ms(row.integer(column++));
+  batch.expires_at = from_ms(row.integer(column++));
+  for (const StatusTime& time : kStatusTimes) batch.*time.member = time_at(row, column++);
+  return batch;
+}
+
+// Counts and usage of a batch that has spans.
+void add_spans(sql::Connection& sql, std::int64_t seq, Batch& batch) {
+  // PostgreSQL sums to another type: hence the casts.
+  sql.execute(
+      "SELECT CAST(COALESCE(SUM(completed), 0) AS BIGINT), CAST(COALESCE(SUM(failed), 0) AS BIGINT),"
+      " CAST(COALESCE(SUM(input_tokens), 0) AS BIGINT), CAST(COALESCE(SUM(cached_tokens), 0) AS BIGINT),"
+      " CAST(COALESCE(SUM(output_tokens), 0) AS BIGINT), CAST(COALESCE(SUM(reasoning_tokens), 0) AS BIGINT)"
+      " FROM spans WHERE batch_seq = $1",
+      {seq}, [&](const sql::Row& row) {
+        batch.counts.completed += row.integer(0);
+        batch.counts.failed += row.integer(1);
+        batch.usage += Usage{row.integer(2), row.integer(3), row.integer(4), row.integer(5)};
+      });
+  assert(batch.counts.completed + batch.counts.failed <= batch.counts.total);
+}
+
+// `rest` is what follows WHERE.
+std::vector<Batch> select_batches(sql::Connection& sql, std::string_view rest,
+                                  std::initializer_list<sql::Value> values) {
+  std::vector<Batch> batches;
+  std::vector<std::int64_t> seqs;
+  sql.execute(fmt::format("SELECT {} FROM batches WHERE {}", kBatchColumns, rest), values, [&](const sql::Row& row) {
+    seqs.push_back(row.integer(0));
+    batches.push_back(read_batch(row));
+  });
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    if (!is_terminal(batches[i].status)) add_spans(sql, seqs[i], batches[i]);
+  }
+  return batches;
+}
+
+}  // namespace
+
+Error no_such_batch(const BatchId& id, std::string param) {
+  return {Error::Kind::not_found, fmt::format("No batch found with id '{}'.", id.value), "", std::move(param)};
+}
+
+Result<void> Store::insert_batch(const Batch& batch, const QueueLimits& limits) {
+  assert(batch.status == BatchStatus::validating);
+  std::int64_t depth = 0, queued = 0;
+  sql_.execute(
+      "SELECT COUNT(*), CAST(COALESCE(SUM(total - (SELECT COALESCE(SUM(completed + failed), 0) FROM spans"
+      " WHERE batch_seq = batches.seq)), 0) AS BIGINT) FROM batches WHERE " PENSTOCK_UNFINISHED,
+      {}, [&](const sql::Row& row) {
+        depth = row.integer(0);
+        queued = row.integer(1);
+      });
+  if (limits.depth > 0 && depth >= limits.depth) {
+    return Error{Error::Kind::queue_full, fmt::format("Queue full ({}/{} jobs). Try again later.", depth, limits.depth),
+                 "queue_full"};
+  }
+  // A batch whose lines are not counted yet needs room for one.
+  if (limits.queued_total > 0 && queued + std::max<std::int64_t>(batch.counts.total, 1) > limits.queued_total) {
+    return Error{
+        Error::Kind::queue_full,
+        fmt::format("Queue full ({} of at most {} requests are queued). Try again later.", queued, limits.queued_total),
+        "queue_full"};
+  }
+
+  sql_.execute(
+      "INSERT INTO batches (id, input_file_id, endpoint, completion_window, metadata, output_expires_after, model,"
+      " status, total, created_ms, expires_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+      {batch.id.value, batch.input_file_id.value, batch.endpoint, batch.completion_window,
+       value_of(to_json(batch.metadata)), value_of(batch.output_expires_after_seconds), value_of(batch.model),
+       to_string(batch.status), batch.counts.total, to_ms(batch.created_at), to_ms(batch.expires_at)});
+  return {};
+}
+
+std::optional<Batch> Store::find_batch(const BatchId& id) {
+  auto found = select_batches(sql_, "id = $1", {id.value});
+  if (found.empty()) return std::nullopt;
+  return std::move(found.front());
+}
+
+Result<Page<Batch>> Store::list_batches(const std::optional<BatchId>& after, std::int64_t limit) {
+  std::int64_t position = std::numeric_limits<std::int64_t>::max();
+  if (after) {
+    bool known = false;
+    sql_.execute("SELECT seq FROM batches WHERE id = $1", {after->value}, [&](const sql::Row& row) {
+      position = row.integer(0);
+      known = true;
+    });
+    if (!known) return no_such_batch(*after, "after");
+  }
+  Page<Batch> page;
+  page.items = select_batches(sql_, "seq < $1 ORDER BY seq DESC LIMIT $2", {position, limit + 1});
+  page.has_more = static_cast<std::int64_t>(page.items.size()) > limit;
+  if (page.has_more) page.items.pop_back();
+  return page;
+}
+
+std::vector<BatchId> Store::unfinished_batches() {
+  std::vector<BatchId> ids;
+  sql_.execute("SELECT id FROM batches WHERE " PENSTOCK_UNFINISHED " ORDER BY seq", {},
+               [&](const sql::Row& row) { ids.push_back(BatchId{std::string(row.text(0))}); });
+  return ids;
+}
+
+bool Store::advance(const BatchId& id, BatchStatus from, BatchStatus to, Timestamp now) {
+  assert(!is_terminal(from));
+  return sql_.execute(
+             fmt::format("UPDATE batches SET status = $1, {} = $2 WHERE id = $3 AND status = $4", time_column(to)),
+             {to_string(to), to_ms(now), id.value, to_string(from)}) == 1;
+}
+
+bool Store::fail_batch(const BatchId& id, const std::vector<LineError>& errors, std::int64_t error_total,
+                       Timestamp now) {
+  return sql_.execute(
+             "UPDATE batches SET status = 'failed', failed_ms = $1, errors = $2, error_total = $3"
+             " WHERE id = $4 AND status = 'validating'",
+             {to_ms(now), to_json(errors), error_total, id.value}) == 1;
+}
+
+bool Store::start_batch(const BatchId& id, const std::string& model, std::int64_t total, Timestamp now) {
+  std::optional<std::int64_t> seq;
+  sql_.execute(
+      "UPDATE batches SET status = 'in_progress', in_progress_ms = $1, model = $2, total = $3"
+      " WHERE id = $4 AND status = 'validating' RETURNING seq",
+      {to_ms(now), model, total, id.value}, [&](const sql::Row& row) { seq = row.integer(0); });
+  if (!seq) return false;
+  if (total == 0) return true;
+  // One span starts at each multiple of $3 below $2.
+  sql_.execute(
+      "INSERT INTO spans (batch_seq, number, first_entry, entries)"
+      " WITH RECURSIVE cut (first) AS"
+      " (SELECT CAST(0 AS BIGINT) UNION ALL SELECT first + $3 FROM cut WHERE first + $3 < $2)"
+      " SELECT CAST($1 AS BIGINT), first / $3, first, CASE WHEN $2 - first < $3 THEN $2 - first ELSE $3 END FROM cut",
+      {*seq, total, std::int64_t{kSpanLines}});
+  return true;
+}
+
+Result<Batch> Store::request_cancel(const BatchId& id, Timestamp now) {
+  sql_.execute(
+      "UPDATE batches SET status = 'cancelling', cancelling_ms = $1"
+      " WHERE id = $2 AND status IN ('validating', 'in_progress', 'finalizing')",
+      {to_ms(now), id.value});
+  std::optional<Batch> batch = find_batch(id);
+  if (!batch) return no_such_batch(id);
+  if (batch->status == BatchStatus::cancelling || batch->status == BatchStatus::cancelled) return std::move(*batch);
+  return Error{Error::Kind::conflict, fmt::format("Cannot cancel a batch with status '{}'.", to_string(batch->status))};
+}
+
+bool Store::finish_batch(const BatchId& id, BatchStatus from, const Finish& finish, Timestamp now) {
+  assert(!is_terminal(from) && is_terminal(finish.status));
+  assert(finish.counts.completed + finish.counts.failed <= finish.counts.total);
+  std::optional<std::string> output_id, error_id;
+  if (finish.output) output_id = finish.output->id.value;
+  if (finish.errors) error_id = finish.errors->id.value;
+
+  std::optional<std::int64_t> seq;
+  sql_.execute(fmt::format("UPDATE batches SET status = $1, {} = $2, output_file_id = $3, error_file_id = $4,"
+                           " total = $5, completed = $6, failed = $7 WHERE id = $8 AND status = $9 RETURNING seq",
+                           time_column(finish.status)),
+               {to_string(finish.status), to_ms(now), value_of(output_id), value_of(error_id), finish.counts.total,
+                finish.counts.completed, finish.counts.failed, id.value, to_string(from)},
+               [&](const sql::Row& row) { seq = row.integer(0); });
+  if (!seq) return false;
+
+  // The status keeps new answers out by now, so these sums are the last.
+  sql_.execute(
+      "UPDATE batches SET"
+      " input_tokens = (SELECT COALESCE(SUM(input_tokens), 0) FROM spans WHERE batch_seq = $1),"
+      " cached_tokens = (SELECT COALESCE(SUM(cached_tokens), 0) FROM spans WHERE batch_seq = $1),"
+      " output_tokens = (SELECT COALESCE(SUM(output_tokens), 0) FROM spans WHERE batch_seq = $1),"
+      " reasoning_tokens = (SELECT COALESCE(SUM(reasoning_tokens), 0) FROM spans WHERE batch_seq = $1)"
+      " WHERE seq = $1",
+      {*seq});
+  sql_.execute("DELETE FROM spans WHERE batch_seq = $1", {*seq});
+  if (finish.output) insert_file(*finish.output);
+  if (finish.errors) insert_file(*finish.errors);
+  return true;
+}
+
+}  // namespace penstock

@@ -1,0 +1,91 @@
+#include <fmt/core.h>
+
+#include <limits>
+
+#include "store/columns.h"
+#include "store/store.h"
+
+namespace penstock {
+namespace {
+
+constexpr const char* kFileColumns = "id, filename, purpose, bytes, created_ms, expires_ms";
+
+File read_file(const sql::Row& row) {
+  File file;
+  file.id.value = row.text(0);
+  file.filename = row.text(1);
+  file.purpose = row.text(2);
+  file.bytes = static_cast<std::uint64_t>(row.integer(3));
+  file.created_at = from_ms(row.integer(4));
+  file.expires_at = time_at(row, 5);
+  return file;
+}
+
+}  // namespace
+
+Error no_such_file(const FileId& id, std::string param) {
+  return {Error::Kind::not_found, fmt::format("No such File object: {}", id.value), "", std::move(param)};
+}
+
+void Store::insert_file(const File& file) {
+  sql_.execute(fmt::format("INSERT INTO files ({}) VALUES ($1, $2, $3, $4, $5, $6)", kFileColumns),
+               {file.id.value, file.filename, file.purpose, static_cast<std::int64_t>(file.bytes),
+                to_ms(file.created_at), value_of(file.expires_at)});
+}
+
+std::optional<File> Store::find_file(const FileId& id) {
+  std::optional<File> file;
+  sql_.execute(fmt::format("SELECT {} FROM files WHERE id = $1", kFileColumns), {id.value},
+               [&](const sql::Row& row) { file = read_file(row); });
+  return file;
+}
+
+std::vector<FileId> Store::all_file_ids() {
+  std::vector<FileId> ids;
+  sql_.execute("SELECT id FROM files", {}, [&](const sql::Row& row) { ids.push_back({std::string(row.text(0))}); });
+  return ids;
+}
+
+Result<Page<File>> Store::list_files(const FileQuery& query) {
+  std::int64_t after = query.ascending ? 0 : std::numeric_limits<std::int64_t>::max();
+  if (query.after) {
+    bool known = false;
+    sql_.execute("SELECT seq FROM files WHERE id = $1 UNION ALL SELECT seq FROM deleted_files WHERE id = $1",
+                 {query.after->value}, [&](const sql::Row& row) {
+                   after = row.integer(0);
+                   known = true;
+                 });
+    if (!known) return no_such_file(*query.after, "after");
+  }
+
+  const std::string statement = fmt::format("SELECT {} FROM files WHERE seq {} $1 {} ORDER BY seq {} LIMIT $2",
+                                            kFileColumns, query.ascending ? '>' : '<',
+                                            query.purpose ? "AND purpose = $3" : "", query.ascending ? "ASC" : "DESC");
+  std::vector<sql::Value> values = {after, query.limit + 1};
+  if (query.purpose) values.emplace_back(*query.purpose);
+  Page<File> page;
+  sql_.execute(statement, values, [&](const sql::Row& row) { page.items.push_back(read_file(row)); });
+  page.has_more = static_cast<std::int64_t>(page.items.size()) > query.limit;
+  if (page.has_more) page.items.pop_back();
+  return page;
+}
+
+Result<void> Store::delete_file(const FileId& id) {
+  bool in_use = false;
+  sql_.execute("SELECT 1 FROM batches WHERE input_file_id = $1 AND " PENSTOCK_UNFINISHED " LIMIT 1", {id.value},
+               [&](const sql::Row&) { in_use = true; });
+  if (in_use) {
+    return Error{
+        Error::Kind::invalid_request,
+        fmt::format("File {} is the input of a batch that has not finished. Cancel the batch first.", id.value),
+        "file_in_use", "id"};
+  }
+  std::optional<std::int64_t> seq;
+  sql_.execute("DELETE FROM files WHERE id = $1 RETURNING seq", {id.value},
+               [&](const sql::Row& row) { seq = row.integer(0); });
+  if (!seq) return no_such_file(id);
+  sql_.execute("INSERT INTO deleted_files (id, seq) VALUES ($1, $2)", {id.value, *seq});
+  return {};
+}
+
+}  // namespace penstock

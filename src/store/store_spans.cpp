@@ -1,0 +1,225 @@
+#include <fmt/core.h>
+#include <zstd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <map>
+#include <memory>
+
+#include "store/columns.h"
+#include "store/store.h"
+
+namespace penstock {
+namespace {
+
+// --- result groups on disk
+//
+// `entries`: 8 bytes a line, little endian. The request's index in 4, then the length of its output line in 4, whose
+// highest bit is set when the line goes to the error file. `lines`: one zstd frame with a checksum.
+
+constexpr std::uint32_t kFailedBit = 0x8000'0000;
+constexpr std::size_t kEntrySize = 8;
+
+void append_u32(std::string& out, std::uint32_t value) {
+  for (int shift = 0; shift < 32; shift += 8) out += static_cast<char>(value >> shift);
+}
+
+std::uint32_t read_u32(std::string_view bytes) {
+  std::uint32_t value = 0;
+  for (std::size_t i = 0; i < 4; ++i) value |= std::uint32_t{static_cast<unsigned char>(bytes[i])} << (8 * i);
+  return value;
+}
+
+std::string encode_entries(const std::vector<ResultEntry>& entries) {
+  std::string bytes;
+  bytes.reserve(entries.size() * kEntrySize);
+  for (const ResultEntry& entry : entries) {
+    assert(entry.length < kFailedBit);
+    append_u32(bytes, entry.index);
+    append_u32(bytes, entry.length | (entry.failed ? kFailedBit : 0));
+  }
+  return bytes;
+}
+
+template <class F>
+void for_each_entry(std::string_view bytes, F each) {
+  for (; bytes.size() >= kEntrySize; bytes.remove_prefix(kEntrySize)) {
+    const std::uint32_t length = read_u32(bytes.substr(4));
+    each(ResultEntry{read_u32(bytes), length & ~kFailedBit, (length & kFailedBit) != 0});
+  }
+}
+
+struct FreeContext {
+  void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+  void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
+};
+
+// A context is some hundred kilobytes: each thread that uses the store keeps its own.
+std::string_view compress(std::string_view bytes) {
+  thread_local const std::unique_ptr<ZSTD_CCtx, FreeContext> context = [] {
+    std::unique_ptr<ZSTD_CCtx, FreeContext> made(ZSTD_createCCtx());
+    ZSTD_CCtx_setParameter(made.get(), ZSTD_c_compressionLevel, 1);
+    ZSTD_CCtx_setParameter(made.get(), ZSTD_c_checksumFlag, 1);
+    return made;
+  }();
+  thread_local std::string out;
+  if (out.size() < ZSTD_compressBound(bytes.size())) out.resize(ZSTD_compressBound(bytes.size()));
+  const std::size_t size = ZSTD_compress2(context.get(), out.data(), out.size(), bytes.data(), bytes.size());
+  if (ZSTD_isError(size)) throw std::runtime_error(fmt::format("zstd: {}", ZSTD_getErrorName(size)));
+  return std::string_view(out).substr(0, size);
+}
+
+void decompress(std::string_view bytes, std::size_t size, std::string& out) {
+  thread_local const std::unique_ptr<ZSTD_DCtx, FreeContext> context(ZSTD_createDCtx());
+  out.resize(size);
+  if (ZSTD_decompressDCtx(context.get(), out.data(), size, bytes.data(), bytes.size()) != size) {
+    throw sql::Failure(sql::Failure::Kind::io, "a result group is damaged");
+  }
+}
+
+// In the words of the index spans_open: a query that says it so is answered from it.
+#define PENSTOCK_OPEN "entries > completed + failed"
+
+}  // namespace
+
+std::vector<ClaimedSpan> Store::claim_spans(const std::string& owner, const std::string& model, std::int64_t limit,
+                                            Moment now, Moment lease_until) {
+  std::map<std::pair<std::int64_t, std::int64_t>, ClaimedSpan> claimed;  // in the order of batches and spans
+  // CROSS JOIN has SQLite walk the batches first, and their open spans in order until there are enough.
+  sql_.execute(
+      "UPDATE spans SET token = token + 1, owner = $1, lease_until_ms = $2 WHERE (batch_seq, number) IN ("
+      "SELECT s.batch_seq, s.number FROM batches b CROSS JOIN spans s"
+      " WHERE b." PENSTOCK_UNFINISHED
+      " AND b.status = 'in_progress' AND b.model = $3 AND s.batch_seq = b.seq"
+      " AND s.entries > s.completed + s.failed AND s.lease_until_ms <= $4"
+      " ORDER BY b.seq, s.number LIMIT $5 /* FOR UPDATE OF s SKIP LOCKED */)"
+      " RETURNING batch_seq, number, token, first_entry, entries, completed + failed",
+      {owner, to_ms(lease_until), model, to_ms(now), limit}, [&](const sql::Row& row) {
+        ClaimedSpan span;
+        span.key.number = row.integer(1);
+        span.token = row.integer(2);
+        span.first = static_cast<std::uint32_t>(row.integer(3));
+        span.count = static_cast<std::uint32_t>(row.integer(4));
+        span.finished = row.integer(5);
+        span.model = model;
+        claimed.emplace(std::pair(row.integer(0), span.key.number), std::move(span));
+      });
+
+  std::vector<ClaimedSpan> spans;
+  std::int64_t seq = 0;
+  for (auto& [place, span] : claimed) {
+    if (place.first == seq) {
+      const ClaimedSpan& before = spans.back();
+      span.key.batch = before.key.batch;
+      span.input_file_id = before.input_file_id;
+      span.endpoint = before.endpoint;
+    } else {
+      seq = place.first;
+      sql_.execute("SELECT id, input_file_id, endpoint FROM batches WHERE seq = $1", {seq}, [&](const sql::Row& row) {
+        span.key.batch.value = row.text(0);
+        span.input_file_id.value = row.text(1);
+        span.endpoint = row.text(2);
+      });
+    }
+    spans.push_back(std::move(span));
+  }
+  return spans;
+}
+
+std::vector<std::string> Store::waiting_models(Moment now) {
+  std::vector<std::string> models;
+  sql_.execute("SELECT model FROM batches b WHERE " PENSTOCK_UNFINISHED
+               " AND status = 'in_progress'"
+               " AND EXISTS (SELECT 1 FROM spans s WHERE s.batch_seq = b.seq AND s.entries > s.completed + s.failed"
+               " AND s.lease_until_ms <= $1) GROUP BY model ORDER BY MIN(seq)",
+               {to_ms(now)}, [&](const sql::Row& row) { models.emplace_back(row.text(0)); });
+  return models;
+}
+
+void Store::renew_leases(const std::string& owner, Moment lease_until) {
+  sql_.execute("UPDATE spans SET lease_until_ms = $1 WHERE owner = $2 AND " PENSTOCK_OPEN, {to_ms(lease_until), owner});
+}
+
+void Store::release_leases(const std::string& owner) {
+  sql_.execute("UPDATE spans SET owner = NULL, lease_until_ms = 0 WHERE owner = $1 AND " PENSTOCK_OPEN, {owner});
+}
+
+void Store::release_all_leases() {
+  sql_.execute("UPDATE spans SET owner = NULL, lease_until_ms = 0 WHERE owner IS NOT NULL AND " PENSTOCK_OPEN, {});
+}
+
+void Store::fence(const BatchId& id) {
+  sql_.execute(
+      "UPDATE spans SET token = token + 1, owner = NULL, lease_until_ms = 0"
+      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1)",
+      {id.value});
+}
+
+std::vector<std::uint32_t> Store::finished_indices(const SpanKey& span) {
+  std::vector<std::uint32_t> indices;
+  sql_.execute(
+      "SELECT entries FROM result_groups"
+      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1) AND span_number = $2 ORDER BY seq",
+      {span.batch.value, span.number}, [&](const sql::Row& row) {
+        for_each_entry(row.text(0), [&](const ResultEntry& entry) { indices.push_back(entry.index); });
+      });
+  return indices;
+}
+
+bool Store::save_results(const ResultGroup& group) {
+  const auto failed =
+      std::count_if(group.entries.begin(), group.entries.end(), [](auto& entry) { return entry.failed; });
+  const auto completed = static_cast<std::int64_t>(group.entries.size()) - failed;
+  std::optional<std::int64_t> batch_seq;
+  sql_.execute(
+      "UPDATE spans SET completed = completed + $1, failed = failed + $2, input_tokens = input_tokens + $3,"
+      " cached_tokens = cached_tokens + $4, output_tokens = output_tokens + $5,"
+      " reasoning_tokens = reasoning_tokens + $6"
+      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $7 AND status IN ('in_progress', 'cancelling'))"
+      " AND number = $8 AND token = $9 RETURNING batch_seq",
+      {completed, std::int64_t{failed}, group.usage.input, group.usage.cached, group.usage.output,
+       group.usage.reasoning, group.span.batch.value, group.span.number, group.token},
+      [&](const sql::Row& row) { batch_seq = row.integer(0); });
+  if (!batch_seq) return false;
+
+  const std::string entries = encode_entries(group.entries);
+  sql_.execute(
+      "INSERT INTO result_groups (batch_seq, span_number, entries, lines, lines_size) VALUES ($1, $2, $3, $4, $5)",
+      {*batch_seq, group.span.number, sql::Blob{entries}, sql::Blob{compress(group.lines)},
+       static_cast<std::int64_t>(group.lines.size())});
+  return true;
+}
+
+std::int64_t Store::remaining(const BatchId& id) {
+  std::int64_t lines = 0;
+  sql_.execute(
+      "SELECT CAST(COALESCE(SUM(entries - completed - failed), 0) AS BIGINT) FROM spans"
+      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1) AND " PENSTOCK_OPEN,
+      {id.value}, [&](const sql::Row& row) { lines = row.integer(0); });
+  return lines;
+}
+
+void Store::for_each_group(const BatchId& id, const std::function<void(const ResultGroup&)>& each, SpanRange spans) {
+  ResultGroup group;
+  group.span.batch = id;
+  sql_.execute(
+      "SELECT span_number, entries, lines, lines_size FROM result_groups"
+      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1) AND span_number >= $2 AND span_number < $3"
+      " ORDER BY span_number, seq",
+      {id.value, spans.first, spans.end}, [&](const sql::Row& row) {
+        group.span.number = row.integer(0);
+        group.entries.clear();
+        for_each_entry(row.text(1), [&](const ResultEntry& entry) { group.entries.push_back(entry); });
+        decompress(row.text(2), static_cast<std::size_t>(row.integer(3)), group.lines);
+        each(group);
+      });
+}
+
+std::int64_t Store::purge_results(std::int64_t limit) {
+  return sql_.execute(
+      "DELETE FROM result_groups WHERE seq IN (SELECT seq FROM result_groups WHERE batch_seq NOT IN"
+      " (SELECT seq FROM batches WHERE " PENSTOCK_UNFINISHED ") LIMIT $1)",
+      {limit});
+}
+
+}  // namespace penstock

@@ -1,0 +1,574 @@
+#include "store/store.h"
+
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+namespace penstock {
+namespace {
+
+using enum BatchStatus;
+
+constexpr Timestamp kNow{Millis(1'764'000'000'000)};
+constexpr Moment kEarly{Millis(1'000)}, kLate{Millis(11'000)};  // a lease of ten seconds
+
+class StoreTest : public testing::Test {
+ protected:
+  StoreTest() : connection(sql::open_sqlite(":memory:")), store(*connection) { store.migrate(); }
+
+  File add_file(const std::string& id, const std::string& purpose = "batch") {
+    const File file{FileId{id}, id + ".jsonl", purpose, 7, kNow, std::nullopt};
+    store.insert_file(file);
+    return file;
+  }
+
+  static Batch make_batch(const std::string& id) {
+    Batch batch;
+    batch.id = BatchId{id};
+    batch.input_file_id = FileId{"file-in-" + id};
+    batch.endpoint = "/v1/chat/completions";
+    batch.completion_window = "24h";
+    batch.created_at = kNow;
+    batch.expires_at = kNow + std::chrono::hours(24);
+    return batch;
+  }
+
+  BatchId add_batch(const std::string& id) {
+    const Batch batch = make_batch(id);
+    EXPECT_TRUE(store.insert_batch(batch, {0, 0}));
+    return batch.id;
+  }
+  BatchId add_running(const std::string& id, std::int64_t lines, const std::string& model = "m") {
+    const BatchId batch = add_batch(id);
+    EXPECT_TRUE(store.start_batch(batch, model, lines, kNow));
+    return batch;
+  }
+  // Brings a new batch into any status.
+  BatchId add_in(const std::string& id, BatchStatus status) {
+    const BatchId batch = add_batch(id);
+    if (status == validating) return batch;
+    if (status == failed) {
+      EXPECT_TRUE(store.fail_batch(batch, {}, 0, kNow));
+      return batch;
+    }
+    EXPECT_TRUE(store.start_batch(batch, "m", 10, kNow));
+    if (status == in_progress) return batch;
+    if (status == cancelling || status == cancelled) {
+      EXPECT_TRUE(store.request_cancel(batch, kNow));
+      if (status == cancelled) EXPECT_TRUE(store.finish_batch(batch, cancelling, {cancelled, {}, {}, {}}, kNow));
+      return batch;
+    }
+    EXPECT_TRUE(store.advance(batch, in_progress, finalizing, kNow));
+    if (status != finalizing) EXPECT_TRUE(store.finish_batch(batch, finalizing, {status, {}, {}, {}}, kNow));
+    return batch;
+  }
+
+  std::vector<ClaimedSpan> claim(std::int64_t limit, const std::string& owner = "w", Moment now = kEarly,
+                                 const std::string& model = "m") {
+    return store.claim_spans(owner, model, limit, now, now + (kLate - kEarly));
+  }
+
+  // The answers of the span's lines [from, to); every fourth one failed.
+  static ResultGroup answers(const ClaimedSpan& span, std::uint32_t from, std::uint32_t to) {
+    ResultGroup group{span.key, span.token, {}, {}, {}};
+    for (std::uint32_t i = span.first + from; i < span.first + to; ++i) {
+      const std::string line = fmt::format("{{\"custom_id\":\"r{}\"}}\n", i);
+      group.entries.push_back({i, static_cast<std::uint32_t>(line.size()), i % 4 == 3});
+      group.lines += line;
+      group.usage += {10, 1, 5, 2};
+    }
+    return group;
+  }
+
+  static std::vector<std::int64_t> numbers(const std::vector<ClaimedSpan>& spans) {
+    std::vector<std::int64_t> result;
+    for (const ClaimedSpan& span : spans) result.push_back(span.key.number);
+    return result;
+  }
+
+  std::int64_t count(const std::string& table) {
+    std::int64_t rows = 0;
+    connection->execute("SELECT COUNT(*) FROM " + table, {}, [&](const sql::Row& row) { rows = row.integer(0); });
+    return rows;
+  }
+  std::string query_plan(const std::string& statement) {
+    std::string plan;
+    connection->execute("EXPLAIN QUERY PLAN " + statement, {},
+                        [&](const sql::Row& row) { plan += std::string(row.text(3)) + "\n"; });
+    return plan;
+  }
+
+  std::unique_ptr<sql::Connection> connection;
+  Store store;
+};
+
+// --- schema
+
+TEST_F(StoreTest, MigratingAgainChangesNothing) {
+  add_file("file-1");
+  store.migrate();
+  EXPECT_TRUE(store.find_file(FileId{"file-1"}));
+}
+
+TEST_F(StoreTest, RefusesASchemaOfANewerProgramInOneLine) {
+  connection->execute_script("UPDATE schema_version SET version = 99");
+  try {
+    store.migrate();
+    FAIL();
+  } catch (const UsageError& e) {
+    EXPECT_NE(std::string(e.what()).find("99"), std::string::npos);
+    EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos);
+  }
+}
+
+// --- files
+
+TEST_F(StoreTest, AFileComesBackAsItWasPut) {
+  File file{FileId{"file-1"}, "a \"b\" ü\n.jsonl", "batch", 5'000'000'000, kNow, kNow + std::chrono::hours(720)};
+  store.insert_file(file);
+  const File found = store.find_file(file.id).value();
+  EXPECT_EQ(found.filename, file.filename);
+  EXPECT_EQ(found.purpose, file.purpose);
+  EXPECT_EQ(found.bytes, file.bytes);
+  EXPECT_EQ(found.created_at, file.created_at);
+  EXPECT_EQ(found.expires_at, file.expires_at);
+  EXPECT_FALSE(store.find_file(FileId{"file-2"}));
+}
+
+TEST_F(StoreTest, PagingSeesEachFileOnceWhileOthersComeAndGo) {
+  for (const bool ascending : {false, true}) {
+    std::set<std::string> kept;
+    for (int i = 0; i < 20; ++i) kept.insert(add_file(fmt::format("file-{}-{}", ascending, i), "keep").id.value);
+    std::multiset<std::string> seen;
+    FileQuery query{.after = {}, .limit = 3, .ascending = ascending, .purpose = "keep"};
+    for (bool more = true; more;) {
+      const Page<File> page = store.list_files(query).value();
+      for (const File& file : page.items) seen.insert(file.id.value);
+      more = page.has_more;
+      query.after = page.items.back().id;
+      // Others come, and the very file that the next page starts after goes.
+      add_file(fmt::format("file-new-{}-{}", ascending, seen.size()), "other");
+      EXPECT_TRUE(store.delete_file(*query.after));
+      for (const File& file : page.items) (void)store.delete_file(file.id);
+    }
+    EXPECT_EQ(std::set<std::string>(seen.begin(), seen.end()), kept);
+    EXPECT_EQ(seen.size(), kept.size());
+  }
+}
+
+TEST_F(StoreTest, FilesAreListedNewestFirstByDefault) {
+  for (const char* id : {"file-a", "file-c", "file-b"}) add_file(id);
+  auto page = store.list_files({}).value();
+  ASSERT_EQ(page.items.size(), 3u);
+  EXPECT_EQ(page.items[0].id.value, "file-b");
+  EXPECT_EQ(page.items[2].id.value, "file-a");
+  EXPECT_FALSE(page.has_more);
+  EXPECT_FALSE(store.list_files({.after = {}, .limit = 3}).value().has_more);
+  EXPECT_TRUE(store.list_files({.after = {}, .limit = 2}).value().has_more);
+}
+
+TEST_F(StoreTest, UnknownFilesAreToldInTheWordsOfTheContract) {
+  const auto deleted = store.delete_file(FileId{"file-x"});
+  EXPECT_EQ(deleted.error().kind, Error::Kind::not_found);
+  EXPECT_EQ(deleted.error().message, "No such File object: file-x");
+  EXPECT_EQ(deleted.error().param, "id");
+  const auto listed = store.list_files({.after = FileId{"file-x"}});
+  EXPECT_EQ(listed.error().kind, Error::Kind::not_found);
+  EXPECT_EQ(listed.error().param, "after");
+}
+
+TEST_F(StoreTest, TheInputOfAnUnfinishedBatchIsNotDeleted) {
+  const BatchId batch = add_batch("batch_1");
+  const File file = add_file("file-in-batch_1");
+  EXPECT_EQ(store.delete_file(file.id).error().code, "file_in_use");
+  EXPECT_EQ(store.delete_file(file.id).error().kind, Error::Kind::invalid_request);
+  ASSERT_TRUE(store.fail_batch(batch, {}, 0, kNow));
+  EXPECT_TRUE(store.delete_file(file.id));
+  EXPECT_FALSE(store.find_file(file.id));
+  EXPECT_EQ(store.delete_file(file.id).error().kind, Error::Kind::not_found);
+}
+
+// --- batches
+
+TEST_F(StoreTest, ABatchComesBackAsItWasPut) {
+  Batch batch = make_batch("batch_1");
+  batch.metadata = Metadata{{"z", "1"}, {"a", "\"quoted\" \U0001F600\n"}, {"", ""}};
+  batch.output_expires_after_seconds = 3600;
+  ASSERT_TRUE(store.insert_batch(batch, {}));
+  const Batch found = store.find_batch(batch.id).value();
+  EXPECT_EQ(found.id, batch.id);
+  EXPECT_EQ(found.input_file_id, batch.input_file_id);
+  EXPECT_EQ(found.endpoint, batch.endpoint);
+  EXPECT_EQ(found.completion_window, "24h");
+  EXPECT_EQ(found.metadata, batch.metadata);
+  EXPECT_EQ(found.output_expires_after_seconds, 3600);
+  EXPECT_EQ(found.status, validating);
+  EXPECT_EQ(found.created_at, batch.created_at);
+  EXPECT_EQ(found.expires_at, batch.expires_at);
+  EXPECT_FALSE(found.model || found.in_progress_at || found.completed_at || found.output_file_id);
+  EXPECT_FALSE(store.find_batch(BatchId{"batch_2"}));
+  add_batch("batch_2");
+  EXPECT_FALSE(store.find_batch(BatchId{"batch_2"})->metadata);
+}
+
+TEST_F(StoreTest, TheQueueHoldsAsManyBatchesAsItsDepth) {
+  const QueueLimits limits{.depth = 20, .queued_total = 0};
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(store.insert_batch(make_batch(fmt::format("batch_{}", i)), limits));
+  const auto refused = store.insert_batch(make_batch("batch_20"), limits);
+  ASSERT_TRUE(refused.has_error());
+  EXPECT_EQ(refused.error().kind, Error::Kind::queue_full);
+  EXPECT_EQ(refused.error().code, "queue_full");
+  EXPECT_EQ(refused.error().message, "Queue full (20/20 jobs). Try again later.");
+  EXPECT_FALSE(store.find_batch(BatchId{"batch_20"}));
+  ASSERT_TRUE(store.fail_batch(BatchId{"batch_3"}, {}, 0, kNow));
+  EXPECT_TRUE(store.insert_batch(make_batch("batch_20"), limits));
+}
+
+TEST_F(StoreTest, TheQueueHoldsAsManyLinesAsItsTotal) {
+  const QueueLimits limits{.depth = 0, .queued_total = 1000};
+  add_running("batch_1", 1000);
+  const auto refused = store.insert_batch(make_batch("batch_2"), limits);
+  ASSERT_TRUE(refused.has_error());
+  EXPECT_EQ(refused.error().kind, Error::Kind::queue_full);
+  EXPECT_EQ(refused.error().message, "Queue full (1000 of at most 1000 requests are queued). Try again later.");
+  ASSERT_TRUE(store.save_results(answers(claim(1).at(0), 0, 10)));
+  Batch counted = make_batch("batch_2");
+  counted.counts.total = 11;
+  EXPECT_FALSE(store.insert_batch(counted, limits));
+  counted.counts.total = 10;
+  EXPECT_TRUE(store.insert_batch(counted, limits));
+  EXPECT_FALSE(store.insert_batch(make_batch("batch_3"), limits));
+}
+
+TEST_F(StoreTest, PagingSeesEachBatchOnceNewestFirstWhileOthersCome) {
+  for (int i = 0; i < 10; ++i) add_batch(fmt::format("batch_{}", i));
+  std::vector<std::string> seen;
+  std::optional<BatchId> after;
+  for (bool more = true; more;) {
+    const Page<Batch> page = store.list_batches(after, 3).value();
+    for (const Batch& batch : page.items) seen.push_back(batch.id.value);
+    more = page.has_more;
+    after = page.items.back().id;
+    add_batch(fmt::format("batch_new_{}", seen.size()));
+  }
+  ASSERT_EQ(seen.size(), 10u);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(seen[static_cast<std::size_t>(i)], fmt::format("batch_{}", 9 - i));
+  EXPECT_EQ(store.list_batches(BatchId{"batch_x"}, 3).error().message, "No batch found with id 'batch_x'.");
+}
+
+TEST_F(StoreTest, UnfinishedBatchesAreToldOldestFirst) {
+  std::vector<BatchId> expected;
+  for (const BatchStatus status : {cancelling, completed, validating, failed, finalizing, cancelled, in_progress, expired}) {
+    const BatchId id = add_in(fmt::format("batch_{}", to_string(status)), status);
+    if (!is_terminal(status)) expected.push_back(id);
+  }
+  EXPECT_EQ(store.unfinished_batches(), expected);
+}
+
+TEST_F(StoreTest, OfTwoMovesThatCrossOneWins) {
+  const BatchId id = add_running("batch_1", 10);
+  EXPECT_FALSE(store.start_batch(id, "m", 20, kNow));
+  EXPECT_FALSE(store.fail_batch(id, {}, 0, kNow));
+  EXPECT_TRUE(store.advance(id, in_progress, finalizing, kNow + Millis(5)));
+  EXPECT_FALSE(store.advance(id, in_progress, finalizing, kNow + Millis(6)));
+  EXPECT_TRUE(store.request_cancel(id, kNow + Millis(7)));
+  const File output{FileId{"file-out"}, "o.jsonl", "batch_output", 1, kNow, {}};
+  EXPECT_FALSE(store.finish_batch(id, finalizing, {completed, output, {}, {10, 10, 0}}, kNow));
+  const Batch batch = store.find_batch(id).value();
+  EXPECT_EQ(batch.status, cancelling);
+  EXPECT_EQ(batch.finalizing_at, kNow + Millis(5));
+  EXPECT_EQ(batch.cancelling_at, kNow + Millis(7));
+  EXPECT_EQ(batch.counts, (Counts{10, 0, 0}));
+  EXPECT_FALSE(store.find_file(output.id));
+}
+
+TEST_F(StoreTest, AFailedBatchKeepsItsErrors) {
+  const BatchId id = add_batch("batch_1");
+  ASSERT_TRUE(store.fail_batch(id, {{"invalid_json_line", "Not \"JSON\".", {}, 3}, {"empty_file", "Empty.", "url", {}}},
+                               250, kNow));
+  const Batch batch = store.find_batch(id).value();
+  EXPECT_EQ(batch.status, failed);
+  EXPECT_EQ(batch.failed_at, kNow);
+  EXPECT_EQ(batch.error_total, 250);
+  ASSERT_EQ(batch.errors.size(), 2u);
+  EXPECT_EQ(batch.errors[0].code, "invalid_json_line");
+  EXPECT_EQ(batch.errors[0].message, "Not \"JSON\".");
+  EXPECT_FALSE(batch.errors[0].param);
+  EXPECT_EQ(batch.errors[0].line, 3);
+  EXPECT_EQ(batch.errors[1].param, "url");
+  EXPECT_FALSE(batch.errors[1].line);
+}
+
+TEST_F(StoreTest, CancelFollowsItsTable) {
+  const std::pair<BatchStatus, std::optional<BatchStatus>> table[] = {
+      {validating, cancelling}, {in_progress, cancelling}, {finalizing, cancelling}, {cancelling, cancelling},
+      {cancelled, cancelled},   {completed, {}},           {failed, {}},             {expired, {}}};
+  for (const auto& [before, after] : table) {
+    const BatchId id = add_in(fmt::format("batch_{}", to_string(before)), before);
+    const auto result = store.request_cancel(id, kNow + Millis(9));
+    EXPECT_EQ(store.find_batch(id)->status, after.value_or(before));
+    if (after) {
+      EXPECT_EQ(result.value().status, *after);
+      EXPECT_EQ(result.value().cancelling_at, before == *after ? kNow : kNow + Millis(9));
+    } else {
+      EXPECT_EQ(result.error().kind, Error::Kind::conflict);
+      EXPECT_EQ(result.error().message, fmt::format("Cannot cancel a batch with status '{}'.", to_string(before)));
+    }
+  }
+  EXPECT_EQ(store.request_cancel(BatchId{"batch_x"}, kNow).error().kind, Error::Kind::not_found);
+}
+
+TEST_F(StoreTest, FinishingFreezesCountsAndUsageAndInsertsTheFiles) {
+  const BatchId id = add_running("batch_1", 600);
+  const auto spans = claim(2);
+  ASSERT_TRUE(store.save_results(answers(spans[0], 0, 512)));
+  ASSERT_TRUE(store.save_results(answers(spans[1], 0, 88)));
+  const Batch before = store.find_batch(id).value();
+  EXPECT_EQ(before.counts, (Counts{600, 450, 150}));
+  EXPECT_EQ(before.usage, (Usage{6000, 600, 3000, 1200}));
+
+  ASSERT_TRUE(store.advance(id, in_progress, finalizing, kNow));
+  EXPECT_FALSE(store.save_results(answers(spans[1], 0, 1)));
+  const File output{FileId{"file-out"}, "o.jsonl", "batch_output", 1, kNow, {}};
+  const File errors{FileId{"file-err"}, "e.jsonl", "batch_output", 2, kNow, {}};
+  ASSERT_TRUE(store.finish_batch(id, finalizing, {completed, output, errors, before.counts}, kNow + Millis(3)));
+  const Batch after = store.find_batch(id).value();
+  EXPECT_EQ(after.status, completed);
+  EXPECT_EQ(after.completed_at, kNow + Millis(3));
+  EXPECT_EQ(after.counts, before.counts);
+  EXPECT_EQ(after.usage, before.usage);
+  EXPECT_EQ(after.output_file_id, output.id);
+  EXPECT_EQ(after.error_file_id, errors.id);
+  EXPECT_TRUE(store.find_file(output.id) && store.find_file(errors.id));
+  EXPECT_EQ(count("spans"), 0);
+}
+
+// --- spans
+
+TEST_F(StoreTest, ABatchIsCutIntoSpansThatCoverItsPlanOnce) {
+  for (const std::int64_t total : {1, 511, 512, 513, 1024, 50'000}) {
+    add_running(fmt::format("batch_{}", total), total, fmt::format("m{}", total));
+    std::uint32_t next = 0;
+    for (const ClaimedSpan& span : claim(1000, "w", kEarly, fmt::format("m{}", total))) {
+      EXPECT_EQ(span.first, next);
+      EXPECT_GT(span.count, 0u);
+      EXPECT_LE(span.count, kSpanLines);
+      next += span.count;
+    }
+    EXPECT_EQ(next, total);
+  }
+  const BatchId empty = add_running("batch_0", 0);
+  EXPECT_EQ(store.remaining(empty), 0);
+  EXPECT_EQ(store.find_batch(empty)->status, in_progress);
+}
+
+TEST_F(StoreTest, AMillionLinesBecomeSomeTwoThousandSpans) {
+  const BatchId id = add_running("batch_1", 1'000'000);
+  EXPECT_EQ(count("spans"), 1954);
+  EXPECT_EQ(store.remaining(id), 1'000'000);
+}
+
+TEST_F(StoreTest, ClaimsServeTheOldestBatchFirstAndThenInOrder) {
+  const BatchId first = add_running("batch_z", 1024);
+  add_running("batch_other", 2048, "other");
+  const BatchId second = add_running("batch_a", 1024);
+  add_batch("batch_waiting");
+  const auto spans = claim(3);
+  ASSERT_EQ(spans.size(), 3u);
+  EXPECT_EQ(spans[0].key, (SpanKey{first, 0}));
+  EXPECT_EQ(spans[1].key, (SpanKey{first, 1}));
+  EXPECT_EQ(spans[2].key, (SpanKey{second, 0}));
+  EXPECT_EQ(spans[1].input_file_id.value, "file-in-batch_z");
+  EXPECT_EQ(spans[2].input_file_id.value, "file-in-batch_a");
+  EXPECT_EQ(spans[2].endpoint, "/v1/chat/completions");
+  EXPECT_EQ(spans[2].model, "m");
+  EXPECT_EQ(numbers(claim(9)), std::vector<std::int64_t>{1});
+}
+
+TEST_F(StoreTest, ALeasedSpanIsNotClaimedUntilItsLeaseEnds) {
+  add_running("batch_1", 512);
+  const auto first = claim(1, "w1", kEarly);
+  ASSERT_EQ(first.size(), 1u);
+  EXPECT_TRUE(claim(1, "w2", kLate - Millis(1)).empty());
+  EXPECT_TRUE(store.waiting_models(kLate - Millis(1)).empty());
+  EXPECT_EQ(store.waiting_models(kLate), std::vector<std::string>{"m"});
+  const auto second = claim(1, "w2", kLate);
+  ASSERT_EQ(second.size(), 1u);
+  EXPECT_GT(second[0].token, first[0].token);
+}
+
+TEST_F(StoreTest, RenewingKeepsOnlyTheOwnersSpans) {
+  add_running("batch_1", 1024);
+  ASSERT_EQ(claim(1, "w1").size(), 1u);
+  ASSERT_EQ(claim(1, "w2").size(), 1u);
+  store.renew_leases("w2", kLate + Millis(1));
+  EXPECT_EQ(numbers(claim(9, "w3", kLate)), std::vector<std::int64_t>{0});
+  EXPECT_EQ(numbers(claim(9, "w3", kLate + Millis(1))), std::vector<std::int64_t>{1});
+}
+
+TEST_F(StoreTest, AStaleTokenChangesNothing) {
+  const BatchId id = add_running("batch_1", 512);
+  const ClaimedSpan stale = claim(1, "w1", kEarly).at(0);
+  ASSERT_TRUE(store.save_results(answers(stale, 0, 10)));
+  const ClaimedSpan fresh = claim(1, "w2", kLate).at(0);
+  EXPECT_EQ(fresh.finished, 10);
+
+  EXPECT_FALSE(store.save_results(answers(stale, 10, 20)));
+  store.release_span(stale.key, stale.token);
+  EXPECT_TRUE(claim(1, "w3", kLate).empty());
+  EXPECT_EQ(count("result_groups"), 1);
+  EXPECT_EQ(store.find_batch(id)->counts.completed + store.find_batch(id)->counts.failed, 10);
+  EXPECT_TRUE(store.save_results(answers(fresh, 10, 20)));
+}
+
+TEST_F(StoreTest, AReleasedSpanIsOpenAgainAndKnowsWhatIsDone) {
+  const BatchId id = add_running("batch_1", 512);
+  const ClaimedSpan span = claim(1, "w1").at(0);
+  ASSERT_TRUE(store.save_results(answers(span, 0, 100)));
+  ASSERT_TRUE(store.save_results(answers(span, 300, 310)));
+  store.release_span(span.key, span.token);
+  const ClaimedSpan again = claim(1, "w2").at(0);
+  EXPECT_EQ(again.finished, 110);
+  std::vector<std::uint32_t> expected(110);
+  std::iota(expected.begin(), expected.begin() + 100, 0);
+  std::iota(expected.begin() + 100, expected.end(), 300);
+  EXPECT_EQ(store.finished_indices(again.key), expected);
+  EXPECT_EQ(store.remaining(id), 402);
+}
+
+TEST_F(StoreTest, AtAStartAllLeasesAreReleased) {
+  add_running("batch_1", 2048);
+  ASSERT_EQ(claim(3, "gone").size(), 3u);
+  store.release_all_leases();
+  EXPECT_EQ(claim(9).size(), 4u);
+}
+
+TEST_F(StoreTest, AFinishedSpanIsNotClaimedAgain) {
+  const BatchId id = add_running("batch_1", 600);
+  const ClaimedSpan span = claim(1).at(0);
+  ASSERT_TRUE(store.save_results(answers(span, 0, 256)));
+  ASSERT_TRUE(store.save_results(answers(span, 256, 512)));
+  EXPECT_EQ(numbers(claim(9, "w", kLate)), std::vector<std::int64_t>{1});
+  EXPECT_EQ(store.remaining(id), 88);
+}
+
+TEST_F(StoreTest, ASpanNeverHoldsMoreLinesThanItHas) {
+  add_running("batch_1", 512);
+  const ClaimedSpan span = claim(1).at(0);
+  ASSERT_TRUE(store.save_results(answers(span, 0, 512)));
+  EXPECT_THROW(store.save_results(answers(span, 0, 1)), sql::Failure);
+}
+
+TEST_F(StoreTest, AFencedBatchRefusesTheResultsOfEarlierClaims) {
+  const BatchId id = add_running("batch_1", 1024), other = add_running("batch_2", 512);
+  const auto spans = claim(3);
+  store.fence(id);
+  EXPECT_FALSE(store.save_results(answers(spans[0], 0, 1)));
+  EXPECT_FALSE(store.save_results(answers(spans[1], 0, 1)));
+  EXPECT_TRUE(store.save_results(answers(spans[2], 0, 1)));
+  EXPECT_EQ(store.find_batch(id)->counts, (Counts{1024, 0, 0}));
+  EXPECT_EQ(store.find_batch(other)->counts.completed, 1);
+}
+
+TEST_F(StoreTest, LinesInFlightAtACancelAreSavedButNoneIsClaimed) {
+  const BatchId id = add_running("batch_1", 1024);
+  const ClaimedSpan span = claim(1).at(0);
+  ASSERT_TRUE(store.request_cancel(id, kNow));
+  EXPECT_TRUE(store.save_results(answers(span, 0, 2)));
+  EXPECT_TRUE(claim(9, "w", kLate).empty());
+  EXPECT_TRUE(store.waiting_models(kLate).empty());
+  EXPECT_EQ(store.find_batch(id)->counts, (Counts{1024, 2, 0}));
+}
+
+TEST_F(StoreTest, WaitingModelsAreToldOnceOldestFirst) {
+  add_running("batch_1", 10, "b");
+  add_running("batch_2", 10, "a");
+  add_running("batch_3", 10, "b");
+  EXPECT_EQ(store.waiting_models(kEarly), (std::vector<std::string>{"b", "a"}));
+}
+
+TEST_F(StoreTest, OpenSpansAreFoundByTheirIndex) {
+  EXPECT_NE(query_plan("SELECT s.number FROM batches b CROSS JOIN spans s WHERE b.status IN ('validating', 'in_progress',"
+                       " 'finalizing', 'cancelling') AND b.model = 'm' AND s.batch_seq = b.seq"
+                       " AND s.entries > s.completed + s.failed AND s.lease_until_ms <= 5 ORDER BY b.seq, s.number LIMIT 4"),
+            "");
+}
+
+// --- results
+
+TEST_F(StoreTest, GroupsComeBackInTheOrderOfSpans) {
+  const BatchId id = add_running("batch_1", 2048);
+  const auto spans = claim(4);
+  const std::vector<ResultGroup> saved = {answers(spans[2], 0, 256), answers(spans[0], 0, 3), answers(spans[2], 256, 300),
+                                          answers(spans[3], 0, 1)};
+  for (const ResultGroup& group : saved) ASSERT_TRUE(store.save_results(group));
+  const auto read = [&](SpanRange range) {
+    std::vector<ResultGroup> groups;
+    store.for_each_group(id, [&](const ResultGroup& group) { groups.push_back(group); }, range);
+    return groups;
+  };
+  const auto groups = read({});
+  ASSERT_EQ(groups.size(), 4u);
+  const std::size_t order[] = {1, 0, 2, 3};
+  for (std::size_t i = 0; i < 4; ++i) {
+    const ResultGroup& expected = saved[order[i]];
+    EXPECT_EQ(groups[i].span, expected.span);
+    EXPECT_EQ(groups[i].lines, expected.lines);
+    ASSERT_EQ(groups[i].entries.size(), expected.entries.size());
+    for (std::size_t e = 0; e < expected.entries.size(); ++e) {
+      EXPECT_EQ(groups[i].entries[e].index, expected.entries[e].index);
+      EXPECT_EQ(groups[i].entries[e].length, expected.entries[e].length);
+      EXPECT_EQ(groups[i].entries[e].failed, expected.entries[e].failed);
+    }
+  }
+  EXPECT_EQ(read({0, 2}).size(), 1u);
+  EXPECT_EQ(read({2, 3}).size(), 2u);
+  EXPECT_EQ(read({4, 9}).size(), 0u);
+}
+
+TEST_F(StoreTest, ADamagedGroupIsAFailureAndNotAnAnswer) {
+  const BatchId id = add_running("batch_1", 512);
+  ASSERT_TRUE(store.save_results(answers(claim(1).at(0), 0, 5)));
+  connection->execute("UPDATE result_groups SET lines = $1", {sql::Blob{"not zstd"}});
+  EXPECT_THROW(store.for_each_group(id, [](const ResultGroup&) {}), sql::Failure);
+}
+
+TEST_F(StoreTest, PurgingTakesTheGroupsOfEndedBatchesAndNoOthers) {
+  const BatchId running = add_running("batch_1", 512), ended = add_running("batch_2", 512);
+  const auto spans = claim(2);
+  for (std::uint32_t i = 0; i < 5; ++i) {
+    for (const ClaimedSpan& span : spans) ASSERT_TRUE(store.save_results(answers(span, i, i + 1)));
+  }
+  EXPECT_EQ(store.purge_results(100), 0);
+  ASSERT_TRUE(store.finish_batch(ended, in_progress, {expired, {}, {}, {512, 5, 0}}, kNow));
+  EXPECT_EQ(store.purge_results(3), 3);
+  EXPECT_EQ(store.purge_results(3), 2);
+  EXPECT_EQ(store.purge_results(3), 0);
+  EXPECT_EQ(count("result_groups"), 5);
+  EXPECT_EQ(store.finished_indices(spans[0].key).size(), 5u);
+  EXPECT_EQ(store.remaining(running), 507);
+}
+
+// --- types
+
+TEST(TypesTest, StatusWordsGoBothWays) {
+  for (const BatchStatus status :
+       {validating, in_progress, finalizing, completed, failed, expired, cancelling, cancelled}) {
+    EXPECT_EQ(parse_batch_status(to_string(status)), status);
+  }
+  EXPECT_EQ(to_string(in_progress), "in_progress");
+  EXPECT_THROW(parse_batch_status("running"), std::invalid_argument);
+}
+
+TEST(TypesTest, IdsAreLongAndDiffer) {
+  const std::string id = random_id("file-");
+  EXPECT_EQ(id.size(), 5u + 32u);
+  EXPECT_EQ(id.find_first_not_of("0123456789abcdef", 5), std::string::npos);
+  EXPECT_NE(id, random_id("file-"));
+}
+
+}  // namespace
+}  // namespace penstock

@@ -1,0 +1,51 @@
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from penstock import BINARY, GGUF, LLAMA_SERVER, Server
+
+
+def pytest_configure():
+    for file in (BINARY, LLAMA_SERVER, GGUF):
+        if not file.exists():
+            pytest.exit(f"{file} is missing; scripts/test.sh builds all that these tests need", returncode=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.failed:
+        for server in Server.all:
+            log = server.log.read_text(errors="replace") if server.log.exists() else ""
+            report.sections.append((f"log of {server.url}", log[-10_000:]))
+    return report
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory):
+    """A server with the real model, for all tests that leave it running."""
+    server = Server(tmp_path_factory.mktemp("server"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def client(shared_server):
+    return shared_server.client()
+
+
+@pytest.fixture
+def new_server(tmp_path):
+    """Makes servers of the test's own and stops them after it."""
+    with ExitStack() as stack:
+
+        def make(*arguments, **options):
+            server = Server(Path(tempfile.mkdtemp(dir=tmp_path)), *arguments, **options)
+            stack.callback(server.stop)
+            return server.start()
+
+        yield make

@@ -1,0 +1,173 @@
+"""The built binary as the tests drive it: a server to start, kill and start again, and `penstock run`."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import httpx2
+import openai
+
+ROOT = Path(__file__).parents[2]
+BINARY = ROOT / "build/release/penstock"
+LLAMA_SERVER = ROOT / "build/llama/bin/llama-server"
+GGUF = ROOT / "build/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+MODEL = "smollm2-135m-instruct"
+OTHER_MODEL = "the-same-under-another-name"
+
+FINAL = ("completed", "failed", "expired", "cancelled")
+
+# The settings of whoever runs the tests must not leak into them.
+CLEAN_ENV = {k: v for k, v in os.environ.items() if not k.startswith(("PENSTOCK_", "MAX_"))}
+
+
+def wait_until(condition, what, seconds=60, process=None):
+    """Polls `condition` until it gives something true, and returns that. Gives up at once when `process` has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        if process and process.poll() is not None:
+            raise AssertionError(f"the process ended with {process.returncode} before {what}")
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} s in vain until {what}")
+
+
+def write_config(folder):
+    """A config file with the real llama-server and the real model, under two names."""
+    config = folder / "config.toml"
+    config.write_text(f'llama_server = "{LLAMA_SERVER}"\n[models]\n"{MODEL}" = "{GGUF}"\n"{OTHER_MODEL}" = "{GGUF}"\n')
+    return config
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def children(pid):
+    """The ids of the process's child processes."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended while we looked
+        if int(fields[1]) == pid:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until_gone(pids, seconds=10):
+    wait_until(lambda: not any(map(is_running, pids)), f"processes {pids} have ended", seconds)
+
+
+class Server:
+    """`penstock serve` on a data folder and a port of its own, which stay the same over restarts."""
+
+    all = []  # those of the running test, for their logs to be shown when it fails
+
+    def __init__(self, folder, *arguments, env=None, real_model=True):
+        self.folder = folder
+        self.log = folder / "log"
+        self.env = CLEAN_ENV | (env or {})
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.command = [BINARY, "serve", "--listen", f"127.0.0.1:{self.port}", "--data", folder / "data", *arguments]
+        if real_model:
+            self.command += ["--config", write_config(folder)]
+        self.process = None
+        Server.all.append(self)
+
+    def start(self):
+        with self.log.open("ab") as log:
+            # In its own folder, so that no penstock.toml of the repository is read.
+            self.process = subprocess.Popen(self.command, cwd=self.folder, env=self.env, stdout=log, stderr=log)
+        wait_until(self.answers, f"{self.url}/healthz answers")
+        return self
+
+    def answers(self):
+        assert self.process.poll() is None, f"penstock serve ended with {self.process.returncode}:\n{self.log.read_text()}"
+        try:
+            return httpx2.get(f"{self.url}/healthz").status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise AssertionError("penstock serve did not end within 20 s of SIGTERM") from None
+        Server.all.remove(self)
+
+    def client(self):
+        # Without retries a test sees each answer as it came.
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="any", max_retries=0)
+
+
+def line(custom_id, body=None, url="/v1/chat/completions", **overrides):
+    """One line of an input file. `body` is added to that of a short, answerable question."""
+    default = {"model": MODEL, "max_tokens": 6}
+    if url == "/v1/chat/completions":
+        default["messages"] = [{"role": "user", "content": f"Say hello to {custom_id}."}]
+    return {"custom_id": custom_id, "method": "POST", "url": url, "body": default | (body or {}), **overrides}
+
+
+def jsonl(lines):
+    return "".join(json.dumps(one) + "\n" for one in lines).encode()
+
+
+def parse(text):
+    return [json.loads(one) for one in text.splitlines()]
+
+
+def upload(client, lines, name="input.jsonl"):
+    content = lines if isinstance(lines, bytes) else jsonl(lines)
+    return client.files.create(file=(name, content), purpose="batch")
+
+
+def create_batch(client, lines, endpoint="/v1/chat/completions", **options):
+    file = upload(client, lines)
+    return client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h", **options)
+
+
+def finished(client, batch, seconds=120):
+    """Waits for the batch to end, and returns it."""
+
+    def ended():
+        current = client.batches.retrieve(batch.id)
+        return current if current.status in FINAL else None
+
+    return wait_until(ended, f"{batch.id} has ended", seconds)
+
+
+def output_lines(client, batch):
+    return parse(client.files.content(batch.output_file_id).text) if batch.output_file_id else []
+
+
+def error_lines(client, batch):
+    return parse(client.files.content(batch.error_file_id).text) if batch.error_file_id else []
+
+
+def penstock(*arguments, folder, env=None, timeout=120):
+    """Runs the binary to its end in `folder`."""
+    env = CLEAN_ENV | (env or {})
+    return subprocess.run([BINARY, *map(str, arguments)], cwd=folder, env=env, capture_output=True, text=True, timeout=timeout)
