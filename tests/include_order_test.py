@@ -15,7 +15,8 @@ LAYERS = ["base", "net", "sql", "blob", "model", "store", "engine", "batch", "ap
 # What may stand only in files whose path matches.
 CONFINED = [
     (re.compile(r"#\s*include\s*<boost/beast"), "Beast", re.compile(r"net/[^/]+\.cpp")),
-    (re.compile(r"#\s*include\s*<simdjson"), "simdjson", re.compile(r"model/[^/]+\.cpp")),
+    (re.compile(r"#\s*include\s*<simdjson"), "simdjson", re.compile(r"model/([^/]+\.cpp|strict_json\.h)")),
+    (re.compile(r'#\s*include\s*"model/strict_json\.h"'), "strict_json.h", re.compile(r"model/[^/]+\.cpp")),
     (re.compile(r"#\s*include\s*<sqlite3"), "SQLite's own header", re.compile(r"sql/[^/]+\.cpp")),
     (re.compile(r"\bco_spawn\b"), "co_spawn", re.compile(r"base/async\.(h|cpp)")),
 ]
@@ -56,7 +57,8 @@ def breaches(src):
 GOOD = {
     "net/http.h": '#include "base/error.h"',
     "net/parser.cpp": '#include "net/http.h"\n#include <boost/beast/http.hpp>',
-    "model/line_parser.cpp": "#include <simdjson.h>",
+    "model/line_parser.cpp": '#include "model/strict_json.h"',
+    "model/strict_json.h": "#include <simdjson.h>",
     "sql/sqlite.cpp": '#include <sqlite3.h>\n#include "sql/connection.h"',
     "base/async.cpp": "asio::co_spawn(executor);",
     "base/clock.h": '// #include "cli/app.h" in a comment is no include',
@@ -72,6 +74,7 @@ BAD = {
     "net/http_server.h": "#include <boost/beast/http.hpp>",
     "api/files.cpp": "#include <boost/beast/http.hpp>",
     "batch/validate.cpp": "#include <simdjson.h>",
+    "batch/plan.h": '#include "model/strict_json.h"',
     "store/db.cpp": "#include <sqlite3.h>",
     "engine/http_engine.cpp": "co_spawn(executor);",
     "api/ops.cpp": '#include "handlers.h"',

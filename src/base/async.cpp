@@ -16,13 +16,16 @@ Moment SystemClock::monotonic() const { return std::chrono::floor<Millis>(std::c
 
 std::unique_ptr<Alarm> SystemClock::alarm_at(Moment when, std::function<void()> ring) {
   struct TimerAlarm : Alarm {
-    explicit TimerAlarm(asio::io_context& loop) : timer(loop) {}
+    TimerAlarm(asio::io_context& loop, std::function<void()> f)
+        : timer(loop), ring(std::make_shared<std::function<void()>>(std::move(f))) {}
     asio::steady_timer timer;
+    std::shared_ptr<std::function<void()>> ring;  // shared with the timer's handler, which may be queued already
   };
-  auto alarm = std::make_unique<TimerAlarm>(loop_);
+  auto alarm = std::make_unique<TimerAlarm>(loop_, std::move(ring));
   alarm->timer.expires_at(std::chrono::steady_clock::time_point(when));
-  alarm->timer.async_wait([ring = std::move(ring)](boost::system::error_code error) {
-    if (!error) ring();
+  alarm->timer.async_wait([weak = std::weak_ptr(alarm->ring)](boost::system::error_code error) {
+    if (error) return;
+    if (const auto still_wanted = weak.lock()) (*still_wanted)();
   });
   return alarm;
 }
@@ -105,9 +108,10 @@ Task<> TaskGroup::join() {
 
 Task<bool> TaskGroup::join_until(Clock& clock, Moment deadline) {
   while (!running_.empty()) {
-    if (!co_await empty_.wait_until(clock, deadline)) co_return running_.empty();
+    const bool in_time = co_await empty_.wait_until(clock, deadline);
+    if (!in_time) break;
   }
-  co_return true;
+  co_return running_.empty();
 }
 
 void run_until_done(asio::io_context& loop, Task<> task) {

@@ -253,7 +253,8 @@ Task<> Dispatcher::save() {
     if (saving_.empty()) {
       while (results_.empty()) co_await have_results_.wait();
       while (results_.size() < options_.commit_lines && !stopping_) {
-        if (!co_await have_results_.wait_until(clock_, oldest_result_ + options_.commit_after)) break;
+        const bool in_time = co_await have_results_.wait_until(clock_, oldest_result_ + options_.commit_after);
+        if (!in_time) break;
       }
       saving_.swap(results_);
     }
@@ -348,7 +349,9 @@ Task<> Dispatcher::drain(BatchId id, Millis grace) {
 Task<> Dispatcher::stop(Millis patience) {
   stopping_ = true;
   const Moment end = clock_.monotonic() + patience;
-  while (engines_.in_flight() > 0 && co_await quiet_.wait_until(clock_, end)) {
+  while (engines_.in_flight() > 0) {
+    const bool in_time = co_await quiet_.wait_until(clock_, end);
+    if (!in_time) break;
   }
   for (auto& [id, batch] : active_) batch.attempts.cancel();
   while (engines_.in_flight() > 0) co_await quiet_.wait();

@@ -104,7 +104,8 @@ Task<> Lifecycle::run(Batch batch) {
     });
     if (done) co_return;
     const Millis left = batch.expires_at - clock_.now();
-    if (!co_await changed_.at(batch.id).wait_until(clock_, clock_.monotonic() + left)) co_return;
+    const bool in_time = co_await changed_.at(batch.id).wait_until(clock_, clock_.monotonic() + left);
+    if (!in_time) co_return;
     const auto now = co_await db_.read([&](Store& store) { return store.find_batch(batch.id); });
     if (!now || now->status != BatchStatus::in_progress) co_return;
   }
@@ -136,7 +137,9 @@ Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
 
 // In small bites, so that nobody waits long for the store.
 Task<> Lifecycle::purge() {
-  while (co_await db_.write([](Store& store) { return store.purge_results(kPurgeAtOnce); }) > 0) {
+  std::int64_t removed = kPurgeAtOnce;
+  while (removed == kPurgeAtOnce) {
+    removed = co_await db_.write([](Store& store) { return store.purge_results(kPurgeAtOnce); });
   }
 }
 

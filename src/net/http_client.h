@@ -48,7 +48,7 @@ struct SendFailure {
 }
 
 // A pool of keep-alive connections to one endpoint. Loop thread only. As many requests at a time as callers make: the
-// callers limit themselves.
+// callers limit themselves. Destroy it only when no send() is under way, or when its loop no longer runs.
 class HttpClient {
  public:
   struct Options {

@@ -252,12 +252,13 @@ class HttpServer::Impl::Body : public ByteSource {
       in.reserve(std::max(in.capacity(), static_cast<std::size_t>(std::min<std::uint64_t>(wanted, size))));
 
     // What counts is the time spent waiting for the client, so a handler that is slow costs it nothing.
+    const std::size_t size_before = in.size();
     const Moment start = server_.clock.monotonic();
     const error_code error = co_await server_.fill(session_, start + server_.options.progress_timeout - waited_);
     if (error == asio::error::timed_out) throw HttpError(408, "the body comes too slowly");
     if (error) throw ClientGone("the client has closed the connection in the middle of a body");
     filled_ = in.size() == in.capacity();
-    since_progress_ += in.size();
+    since_progress_ += in.size() - size_before;
     waited_ += server_.clock.monotonic() - start;
     if (since_progress_ >= kProgressSizeMin) {
       since_progress_ = 0;
@@ -320,6 +321,7 @@ Task<bool> HttpServer::Impl::serve_request(Session& session) {
   std::optional<Body> body;
   Response response;
   bool failed = false;
+  session.linger = false;
   try {
     const std::size_t head_size = co_await read_head(session);
     if (head_size == 0) co_return false;

@@ -18,12 +18,13 @@ class HttpServer {
     std::size_t header_size_max = 32 * 1024;
     Millis header_timeout{30'000};    // from a request's first byte to the end of its head
     Millis idle_timeout{120'000};     // between requests
-    Millis progress_timeout{60'000};  // for one read of a body or one write
+    Millis progress_timeout{60'000};  // for the next 16 KB of a body, or for one write
   };
 
-  // `handler` runs once a request on the loop thread; what it leaves unread of the body is read and dropped, up to a
-  // limit, else the connection closes. An exception other than HttpError that leaves it ends the connection: the API's
-  // route boundary lets none out. `server` and `loop` must outlive the server's tasks.
+  // `handler` runs once a request on the loop thread; what it leaves unread of the body is read and dropped, up to 1
+  // MB, else the connection closes. An exception other than HttpError that leaves it ends the connection: the API's
+  // route boundary lets none out. Destroy the server only when run() and stop() have ended, or when its loop no longer
+  // runs.
   HttpServer(asio::io_context& loop, Clock& clock, Options options, Handler handler);
   ~HttpServer();
 

@@ -183,6 +183,11 @@ class Http : public ::testing::Test {
     closed = true;
   }
 
+  Task<> send_later(HttpClient& to, std::string target, Millis timeout) {
+    const ClientRequest request{"GET", target, {}, {}};
+    later = co_await to.send(request, timeout);
+  }
+
   // Runs whatever can run without time passing.
   void pump() {
     loop.restart();
@@ -195,6 +200,7 @@ class Http : public ::testing::Test {
   std::unique_ptr<HttpServer> server;
   std::unique_ptr<HttpClient> client;
   std::string heard;
+  std::optional<Sent> later;  // what send_later() brought
   bool closed = false;
 };
 
@@ -563,10 +569,7 @@ TEST_F(HttpServerTest, StopsIdleConnectionsAtOnceAndBusyOnesAfterTheirResponse) 
   serve(std::bind_front(&Gate::handle, &gate));
   tasks_of_test.spawn("idle", say_later("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
   HttpClient& busy = client_of(url());
-  const ClientRequest request{"GET", "/wait", {}, {}};
-  std::optional<Sent> sent;
-  std::exception_ptr failure;
-  tasks_of_test.spawn("busy", keep_result(busy.send(request, kLong), sent, failure));
+  tasks_of_test.spawn("busy", send_later(busy, "/wait", kLong));
   pump();
   TaskGroup stopping(loop);
   stopping.spawn("stop", server->stop(Millis{10'000}));
@@ -576,9 +579,9 @@ TEST_F(HttpServerTest, StopsIdleConnectionsAtOnceAndBusyOnesAfterTheirResponse) 
   gate.open.notify();
   pump();
   EXPECT_EQ(stopping.size(), 0u);
-  ASSERT_TRUE(sent);
-  EXPECT_EQ((*sent)->status, 200);
-  EXPECT_EQ((*sent)->headers.find("Connection"), "close");
+  ASSERT_TRUE(later);
+  EXPECT_EQ((*later)->status, 200);
+  EXPECT_EQ((*later)->headers.find("Connection"), "close");
 }
 
 TEST_F(HttpServerTest, StopsRequestsThatOutliveItsPatience) {
@@ -680,12 +683,12 @@ TEST_F(HttpClientTest, LooksAtAConnectionThatWasIdleForLongBeforeItSends) {
   EXPECT_TRUE(get(to));
   pump();
   clock.advance(Millis{5'000});
-  const ClientRequest request{"GET", "/", {}, {}};
-  std::optional<Sent> sent;
-  std::exception_ptr failure;
-  tasks_of_test.spawn("request", keep_result(to.send(request, kLong), sent, failure));
+  TaskGroup caller(loop);
+  caller.spawn("request", send_later(to, "/", kLong));
   pump();
   EXPECT_EQ(script->accepted, 2);
+  caller.cancel();
+  pump();
 }
 
 TEST_F(HttpClientTest, DoesNotKeepAConnectionThatSaysClose) {
@@ -762,33 +765,26 @@ TEST_F(HttpClientTest, ResolvesNames) {
 
 TEST_F(HttpClientTest, ClosesTheConnectionWhenTimeIsUp) {
   HttpClient& to = talk_to({{"wait"}});
-  const ClientRequest request{"GET", "/", {}, {}};
-  std::optional<Sent> sent;
-  std::exception_ptr failure;
-  tasks_of_test.spawn("request", keep_result(to.send(request, Millis{5'000}), sent, failure));
+  tasks_of_test.spawn("request", send_later(to, "/", Millis{5'000}));
   pump();
   clock.advance(Millis{4'900});
   pump();
-  EXPECT_FALSE(sent);
+  EXPECT_FALSE(later);
   clock.advance(Millis{200});
   pump();
-  ASSERT_TRUE(sent);
-  EXPECT_EQ(sent->error().kind, Kind::timeout);
+  ASSERT_TRUE(later);
+  EXPECT_EQ(later->error().kind, Kind::timeout);
   EXPECT_TRUE(script->seen_close);
 }
 
 TEST_F(HttpClientTest, ClosesTheConnectionWhenItsCallerIsCancelled) {
   HttpClient& to = talk_to({{"wait"}});
-  const ClientRequest request{"GET", "/", {}, {}};
-  std::optional<Sent> sent;
-  std::exception_ptr failure;
   TaskGroup caller(loop);
-  caller.spawn("request", keep_result(to.send(request, kLong), sent, failure));
+  caller.spawn("request", send_later(to, "/", kLong));
   pump();
   caller.cancel();
   pump();
-  EXPECT_FALSE(sent);
-  EXPECT_TRUE(failure);
+  EXPECT_FALSE(later);
   EXPECT_EQ(caller.size(), 0u);
   EXPECT_TRUE(script->seen_close);
 }

@@ -15,6 +15,27 @@ using enum BatchStatus;
 constexpr Timestamp kNow{Millis(1'764'000'000'000)};
 constexpr Moment kEarly{Millis(1'000)}, kLate{Millis(11'000)};  // a lease of ten seconds
 
+// Keeps how SQLite answers each statement.
+class ExplainingConnection : public sql::Connection {
+ public:
+  explicit ExplainingConnection(sql::Connection& inner) : inner_(inner) {}
+  void execute_script(std::string_view statements) override { inner_.execute_script(statements); }
+  std::int64_t execute(std::string_view statement, std::span<const sql::Value> values,
+                       const std::function<void(const sql::Row&)>& each) override {
+    inner_.execute("EXPLAIN QUERY PLAN " + std::string(statement), values,
+                   [&](const sql::Row& row) { plan += std::string(row.text(3)) + "\n"; });
+    return inner_.execute(statement, values, each);
+  }
+  void begin() override { inner_.begin(); }
+  void commit() override { inner_.commit(); }
+  void rollback() noexcept override { inner_.rollback(); }
+
+  std::string plan;
+
+ private:
+  sql::Connection& inner_;
+};
+
 class StoreTest : public testing::Test {
  protected:
   StoreTest() : connection(sql::open_sqlite(":memory:")), store(*connection) { store.migrate(); }
@@ -58,11 +79,15 @@ class StoreTest : public testing::Test {
     if (status == in_progress) return batch;
     if (status == cancelling || status == cancelled) {
       EXPECT_TRUE(store.request_cancel(batch, kNow));
-      if (status == cancelled) EXPECT_TRUE(store.finish_batch(batch, cancelling, {cancelled, {}, {}, {}}, kNow));
+      if (status == cancelled) {
+        EXPECT_TRUE(store.finish_batch(batch, cancelling, {cancelled, {}, {}, {}}, kNow));
+      }
       return batch;
     }
     EXPECT_TRUE(store.advance(batch, in_progress, finalizing, kNow));
-    if (status != finalizing) EXPECT_TRUE(store.finish_batch(batch, finalizing, {status, {}, {}, {}}, kNow));
+    if (status != finalizing) {
+      EXPECT_TRUE(store.finish_batch(batch, finalizing, {status, {}, {}, {}}, kNow));
+    }
     return batch;
   }
 
@@ -93,12 +118,6 @@ class StoreTest : public testing::Test {
     std::int64_t rows = 0;
     connection->execute("SELECT COUNT(*) FROM " + table, {}, [&](const sql::Row& row) { rows = row.integer(0); });
     return rows;
-  }
-  std::string query_plan(const std::string& statement) {
-    std::string plan;
-    connection->execute("EXPLAIN QUERY PLAN " + statement, {},
-                        [&](const sql::Row& row) { plan += std::string(row.text(3)) + "\n"; });
-    return plan;
   }
 
   std::unique_ptr<sql::Connection> connection;
@@ -166,8 +185,16 @@ TEST_F(StoreTest, FilesAreListedNewestFirstByDefault) {
   EXPECT_EQ(page.items[0].id.value, "file-b");
   EXPECT_EQ(page.items[2].id.value, "file-a");
   EXPECT_FALSE(page.has_more);
-  EXPECT_FALSE(store.list_files({.after = {}, .limit = 3}).value().has_more);
-  EXPECT_TRUE(store.list_files({.after = {}, .limit = 2}).value().has_more);
+  EXPECT_FALSE(store.list_files({{}, 3, false, {}}).value().has_more);
+  EXPECT_TRUE(store.list_files({{}, 2, false, {}}).value().has_more);
+}
+
+TEST_F(StoreTest, AllFileIdsAreThoseThatAreNotDeleted) {
+  for (const char* id : {"file-a", "file-b", "file-c"}) add_file(id);
+  ASSERT_TRUE(store.delete_file(FileId{"file-b"}));
+  auto ids = store.all_file_ids();
+  std::sort(ids.begin(), ids.end());
+  EXPECT_EQ(ids, (std::vector<FileId>{{"file-a"}, {"file-c"}}));
 }
 
 TEST_F(StoreTest, UnknownFilesAreToldInTheWordsOfTheContract) {
@@ -175,7 +202,7 @@ TEST_F(StoreTest, UnknownFilesAreToldInTheWordsOfTheContract) {
   EXPECT_EQ(deleted.error().kind, Error::Kind::not_found);
   EXPECT_EQ(deleted.error().message, "No such File object: file-x");
   EXPECT_EQ(deleted.error().param, "id");
-  const auto listed = store.list_files({.after = FileId{"file-x"}});
+  const auto listed = store.list_files({FileId{"file-x"}, 10, false, {}});
   EXPECT_EQ(listed.error().kind, Error::Kind::not_found);
   EXPECT_EQ(listed.error().param, "after");
 }
@@ -261,7 +288,8 @@ TEST_F(StoreTest, PagingSeesEachBatchOnceNewestFirstWhileOthersCome) {
 
 TEST_F(StoreTest, UnfinishedBatchesAreToldOldestFirst) {
   std::vector<BatchId> expected;
-  for (const BatchStatus status : {cancelling, completed, validating, failed, finalizing, cancelled, in_progress, expired}) {
+  for (const BatchStatus status :
+       {cancelling, completed, validating, failed, finalizing, cancelled, in_progress, expired}) {
     const BatchId id = add_in(fmt::format("batch_{}", to_string(status)), status);
     if (!is_terminal(status)) expected.push_back(id);
   }
@@ -303,9 +331,14 @@ TEST_F(StoreTest, AFailedBatchKeepsItsErrors) {
 }
 
 TEST_F(StoreTest, CancelFollowsItsTable) {
-  const std::pair<BatchStatus, std::optional<BatchStatus>> table[] = {
-      {validating, cancelling}, {in_progress, cancelling}, {finalizing, cancelling}, {cancelling, cancelling},
-      {cancelled, cancelled},   {completed, {}},           {failed, {}},             {expired, {}}};
+  const std::pair<BatchStatus, std::optional<BatchStatus>> table[] = {{validating, cancelling},
+                                                                      {in_progress, cancelling},
+                                                                      {finalizing, cancelling},
+                                                                      {cancelling, cancelling},
+                                                                      {cancelled, cancelled},
+                                                                      {completed, {}},
+                                                                      {failed, {}},
+                                                                      {expired, {}}};
   for (const auto& [before, after] : table) {
     const BatchId id = add_in(fmt::format("batch_{}", to_string(before)), before);
     const auto result = store.request_cancel(id, kNow + Millis(9));
@@ -417,7 +450,7 @@ TEST_F(StoreTest, AStaleTokenChangesNothing) {
   EXPECT_EQ(fresh.finished, 10);
 
   EXPECT_FALSE(store.save_results(answers(stale, 10, 20)));
-  store.release_span(stale.key, stale.token);
+  store.release_leases("w1");
   EXPECT_TRUE(claim(1, "w3", kLate).empty());
   EXPECT_EQ(count("result_groups"), 1);
   EXPECT_EQ(store.find_batch(id)->counts.completed + store.find_batch(id)->counts.failed, 10);
@@ -429,7 +462,7 @@ TEST_F(StoreTest, AReleasedSpanIsOpenAgainAndKnowsWhatIsDone) {
   const ClaimedSpan span = claim(1, "w1").at(0);
   ASSERT_TRUE(store.save_results(answers(span, 0, 100)));
   ASSERT_TRUE(store.save_results(answers(span, 300, 310)));
-  store.release_span(span.key, span.token);
+  store.release_leases("w1");
   const ClaimedSpan again = claim(1, "w2").at(0);
   EXPECT_EQ(again.finished, 110);
   std::vector<std::uint32_t> expected(110);
@@ -491,10 +524,22 @@ TEST_F(StoreTest, WaitingModelsAreToldOnceOldestFirst) {
 }
 
 TEST_F(StoreTest, OpenSpansAreFoundByTheirIndex) {
-  EXPECT_NE(query_plan("SELECT s.number FROM batches b CROSS JOIN spans s WHERE b.status IN ('validating', 'in_progress',"
-                       " 'finalizing', 'cancelling') AND b.model = 'm' AND s.batch_seq = b.seq"
-                       " AND s.entries > s.completed + s.failed AND s.lease_until_ms <= 5 ORDER BY b.seq, s.number LIMIT 4"),
-            "");
+  ExplainingConnection explaining(*connection);
+  Store explained(explaining);
+  const BatchId id = add_running("batch_1", 2048);
+  explained.claim_spans("w", "m", 1, kEarly, kLate);
+  EXPECT_NE(explaining.plan.find("SCAN b USING INDEX batches_unfinished"), std::string::npos) << explaining.plan;
+  EXPECT_NE(explaining.plan.find("SEARCH s USING INDEX spans_open (batch_seq=?)"), std::string::npos)
+      << explaining.plan;
+  EXPECT_EQ(explaining.plan.find("BLOOM"), std::string::npos) << explaining.plan;
+  EXPECT_EQ(explaining.plan.find("ORDER BY"), std::string::npos) << explaining.plan;  // no sorting
+  for (const auto& call : std::vector<std::function<void()>>{[&] { explained.waiting_models(kEarly); },
+                                                             [&] { explained.renew_leases("w", kLate); },
+                                                             [&] { explained.remaining(id); }}) {
+    explaining.plan.clear();
+    call();
+    EXPECT_NE(explaining.plan.find("spans_open"), std::string::npos) << explaining.plan;
+  }
 }
 
 // --- results
@@ -502,12 +547,13 @@ TEST_F(StoreTest, OpenSpansAreFoundByTheirIndex) {
 TEST_F(StoreTest, GroupsComeBackInTheOrderOfSpans) {
   const BatchId id = add_running("batch_1", 2048);
   const auto spans = claim(4);
-  const std::vector<ResultGroup> saved = {answers(spans[2], 0, 256), answers(spans[0], 0, 3), answers(spans[2], 256, 300),
-                                          answers(spans[3], 0, 1)};
+  const std::vector<ResultGroup> saved = {answers(spans[2], 0, 256), answers(spans[0], 0, 3),
+                                          answers(spans[2], 256, 300), answers(spans[3], 0, 1)};
   for (const ResultGroup& group : saved) ASSERT_TRUE(store.save_results(group));
   const auto read = [&](SpanRange range) {
     std::vector<ResultGroup> groups;
-    store.for_each_group(id, [&](const ResultGroup& group) { groups.push_back(group); }, range);
+    store.for_each_group(
+        id, [&](const ResultGroup& group) { groups.push_back(group); }, range);
     return groups;
   };
   const auto groups = read({});

@@ -69,8 +69,8 @@ def test_bad_file_is_exit_code_2_with_line_numbers_and_no_output(tmp_path):
     with FakeEngine() as engine:
         done = run(tmp_path, "--engine", engine.url)
     assert done.returncode == 2
-    assert re.search(r"line 2\b.*not parseable", done.stderr)
-    assert re.search(r"line 3\b.*duplicate", done.stderr)
+    assert re.search(r"in\.jsonl:2: .*not parseable", done.stderr)
+    assert re.search(r"in\.jsonl:3: .*duplicate", done.stderr)
     assert not (tmp_path / "out.jsonl").exists()
     assert not engine.asked
 
@@ -143,15 +143,16 @@ def test_interrupted_run_goes_on_where_it_was(tmp_path, how):
     assert [engine.asked[text] for text in answered] == [1] * FIRST
 
 
-def test_changed_input_starts_anew(tmp_path):
+def test_changed_input_does_not_go_on_with_the_old_one(tmp_path):
     with FakeEngine(answers=FIRST) as engine, running(tmp_path, engine) as process:
         process.send_signal(signal.SIGINT)
         process.wait(10)
         engine.release()
         write_input(tmp_path, [line("another", {"model": fake_engine.MODEL})])
         done = run(tmp_path, "--engine", engine.url)
-    assert done.returncode == 0, done.stderr
-    assert [one["custom_id"] for one in read_output(tmp_path)] == ["another"]
+    assert done.returncode == 2
+    assert "interrupted run of another input" in done.stderr
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_interrupted_run_takes_its_engine_with_it(tmp_path):

@@ -1,0 +1,171 @@
+#pragma once
+#include <gtest/gtest.h>
+
+#include "base/log.h"
+#include "batch/lifecycle.h"
+#include "batch/plan.h"
+#include "batch/validate.h"
+#include "testing/fake_clock.h"
+#include "testing/fixtures.h"
+#include "testing/run_task.h"
+#include "testing/scripted_engine.h"
+
+namespace penstock {
+
+// What outlives a process: the database and the blobs.
+struct Disk {
+  explicit Disk(const std::string& database = ":memory:") : db(database), blobs(open_local_blobs(folder / "blobs")) {}
+
+  std::string read(const FileId& id) const {
+    const auto reader = blobs->open(id.value);
+    if (!reader) return "no such blob";
+    std::string bytes;
+    reader->read_at(0, reader->size(), bytes);
+    return bytes;
+  }
+
+  TempDir folder;
+  Db db;
+  std::unique_ptr<BlobStore> blobs;
+};
+
+// A worker with scripted engines and a clock moved by hand. Two of them, one after the other on the same disk, are a
+// restart; one that is not run any more has been killed, as far as the disk can tell.
+class Process {
+ public:
+  explicit Process(Disk& the_disk, Dispatcher::Options options = {}, Lifecycle::Options lifecycle_options = {})
+      : disk(the_disk),
+        clock(loop),
+        engines(loop, clock),
+        dispatcher(loop, clock, disk.db, *disk.blobs, engines, with_name(std::move(options)),
+                   [this](const BatchId& id) {
+                     done.push_back(id);
+                     lifecycle.notify(id);
+                   }),
+        lifecycle(loop, clock, disk.db, *disk.blobs, engines, &dispatcher,
+                  with_folder(std::move(lifecycle_options), disk.folder.path())) {
+    log::set_level(log::Level::off);
+  }
+  ~Process() {
+    stop();
+    log::set_level(log::Level::info);
+  }
+
+  ScriptedEngine& add_engine(ScriptedEngine::Options options = {}) {
+    auto made = std::make_unique<ScriptedEngine>(loop, engines.changed(), std::move(options));
+    ScriptedEngine& engine = *made;
+    engines.add(std::move(made));
+    return engine;
+  }
+
+  void start_dispatcher() {
+    write([](Store& store) { store.release_all_leases(); });
+    dispatcher.start();
+    engines.start();
+  }
+  void start() {
+    start_dispatcher();
+    run_task(loop, lifecycle.resume());
+  }
+  void stop(Millis patience = Millis{0}) {
+    if (std::exchange(stopped_, true)) return;
+    run_task(loop, stop_all(patience));
+  }
+
+  // A batch as the API stores it; with start() alone it is driven to its end.
+  BatchId submit(const std::string& jsonl, Millis window = std::chrono::hours(24)) {
+    Batch batch;
+    batch.id = {random_id("batch_")};
+    batch.input_file_id = {random_id("file-")};
+    batch.endpoint = "/v1/chat/completions";
+    batch.completion_window = "24h";
+    batch.created_at = clock.now();
+    batch.expires_at = clock.now() + window;
+    const auto writer = disk.blobs->create(batch.input_file_id.value);
+    writer->write(jsonl);
+    writer->commit();
+    write([&](Store& store) {
+      store.insert_file({batch.input_file_id, "in.jsonl", "batch", jsonl.size(), clock.now(), std::nullopt});
+      store.insert_batch(batch, {0, 0}).value();
+    });
+    if (lifecycle_runs_) lifecycle.start(batch.id);
+    return batch.id;
+  }
+  // The same, validated and in progress, without a Lifecycle.
+  BatchId submit_running(const std::string& jsonl) {
+    lifecycle_runs_ = false;
+    const BatchId id = submit(jsonl);
+    const Validated checked =
+        validate(*disk.blobs->open(batch(id).input_file_id.value), {.endpoint = "/v1/chat/completions", .models = {}});
+    write_plan(*disk.blobs, id, checked.entries);
+    write([&](Store& store) {
+      store.start_batch(id, checked.model, static_cast<std::int64_t>(checked.entries.size()), clock.now());
+    });
+    dispatcher.wake();
+    return id;
+  }
+  void cancel(const BatchId& id) {
+    write([&](Store& store) { store.request_cancel(id, clock.now()).value(); });
+    lifecycle.notify(id);
+  }
+
+  template <class F>
+  auto write(F f) {
+    return run_task(loop, disk.db.write(std::move(f)));
+  }
+  Batch batch(const BatchId& id) {
+    return run_task(loop, disk.db.read([&](Store& store) { return store.find_batch(id).value(); }));
+  }
+  std::int64_t remaining(const BatchId& id) {
+    return run_task(loop, disk.db.read([&](Store& store) { return store.remaining(id); }));
+  }
+
+  template <class Condition>
+  [[nodiscard]] bool until(Condition condition) {
+    return run_until(loop, std::move(condition));
+  }
+  [[nodiscard]] bool until_ended(const BatchId& id) {
+    return until([&] { return is_terminal(batch(id).status); });
+  }
+  // Time passes for the alarms that are set now.
+  void advance(Millis step) {
+    poll(loop);
+    clock.advance(step);
+    poll(loop);
+  }
+
+  Disk& disk;
+  asio::io_context loop;
+  FakeClock clock;
+  Engines engines;
+  Dispatcher dispatcher;
+  Lifecycle lifecycle;
+  std::vector<BatchId> done;  // whose last line was saved
+
+ private:
+  static Dispatcher::Options with_name(Dispatcher::Options options) {
+    if (options.worker.empty()) options.worker = random_id("worker_");
+    return options;
+  }
+  static Lifecycle::Options with_folder(Lifecycle::Options options, const std::string& folder) {
+    options.scratch_directory = folder;
+    return options;
+  }
+  Task<> stop_all(Millis patience) {
+    co_await lifecycle.stop();
+    co_await dispatcher.stop(patience);
+    co_await engines.stop();
+  }
+
+  bool lifecycle_runs_ = true;
+  bool stopped_ = false;
+};
+
+// Answers are saved as they come: the clock of a test does not move by itself.
+inline Dispatcher::Options saving_at_once() {
+  Dispatcher::Options options;
+  options.commit_after = Millis{0};
+  return options;
+}
+
+}  // namespace penstock
