@@ -106,7 +106,7 @@ def one_run(args, folder, input_path):
             # Only what is still unset: the environment may ask for other limits.
             {key: os.environ.get(key, value) for key, value in {
                 "MAX_REQUESTS_PER_JOB": "0", "MAX_TOTAL_QUEUED_REQUESTS": "0",
-                "MAX_BATCH_FILE_BYTES": str(1 << 40)}.items()})
+                "MAX_BATCH_FILE_BYTES": str(10**12)}.items()})
         with server:
             url = f"http://127.0.0.1:{port}"
             lab.wait_until_answers(server, url, "/healthz")

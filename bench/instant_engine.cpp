@@ -11,6 +11,8 @@
 namespace penstock {
 namespace {
 
+constexpr std::size_t kBodySizeMax = 64 << 20;
+
 // About 600 bytes, as servers of models answer a short question.
 constexpr const char* kAnswer =
     R"({{"id":"chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG","object":"chat.completion","created":1741570283,"model":"{}",)"
@@ -31,8 +33,7 @@ class InstantEngine {
         answer_(fmt::format(fmt::runtime(kAnswer), model)) {}
 
   Task<Response> handle(Request& request) {
-    while (!(co_await request.body->next()).empty()) {
-    }
+    const std::string body = co_await read_all(*request.body, kBodySizeMax);
     if (request.path == "/v1/models") co_return json(models_);
     if (!request.path.starts_with("/v1/") || request.method != "POST") throw HttpError(404, "there is no such path");
     if (delay_ > Millis{0}) co_await sleep_until(clock_, clock_.monotonic() + delay_);

@@ -13,6 +13,7 @@ constexpr std::size_t kWindowBytes = 1 << 20;        // read at once, unless one
 constexpr std::size_t kGapBytes = 4096;              // read over rather than around
 constexpr std::size_t kWaitingBytesMax = 4 << 20;    // of lines that wait for a slot of one model
 constexpr std::size_t kUnsavedBytesMax = 64 << 20;   // of answers: while the store is away, no line is sent past this
+constexpr std::size_t kGroupBytesMax = 8 << 20;      // saved in one transaction, unless one answer is larger
 constexpr std::int64_t kSpansAClaim = 4;
 
 }  // namespace
@@ -174,6 +175,7 @@ Task<> Dispatcher::refill(std::string model) {
         auto span = std::make_shared<Span>();
         span->claim = std::move(claim);
         if (span->claim.finished > 0) span->finished = store.finished_indices(span->claim.key);
+        span->unsaved = span->claim.count - span->claim.finished;
         std::sort(span->finished.begin(), span->finished.end());
         claimed.push_back(std::move(span));
       }
@@ -256,7 +258,13 @@ Task<> Dispatcher::save() {
         const bool in_time = co_await have_results_.wait_until(clock_, oldest_result_ + options_.commit_after);
         if (!in_time) break;
       }
-      saving_.swap(results_);
+      auto end = results_.begin();
+      for (std::size_t bytes = 0; end != results_.end(); ++end) {
+        bytes += end->outcome.body.size();
+        if (bytes > kGroupBytesMax && end != results_.begin()) break;
+      }
+      saving_.assign(std::move_iterator(results_.begin()), std::move_iterator(end));
+      results_.erase(results_.begin(), end);
     }
     const Saved saved = co_await db_.write([&](Store& store) { return write_groups(store); });
     for (const auto& span : saved.refused) {
@@ -265,6 +273,7 @@ Task<> Dispatcher::save() {
     }
     for (const Result& result : saving_) {
       unsaved_bytes_ -= result.outcome.body.size();
+      --result.span->unsaved;
       Active& batch = active(result.span->claim.key.batch);
       --batch.unsaved;
       batch.saved.notify();
@@ -290,17 +299,17 @@ Dispatcher::Saved Dispatcher::write_groups(Store& store) const {
     group.usage += result.outcome.usage;
   }
   Saved saved;
-  std::set<BatchId> touched;
+  std::set<BatchId> ended_a_span;
   for (auto& [span, group] : groups) {
     group.span = span->claim.key;
     group.token = span->claim.token;
-    if (store.save_results(group)) {
-      touched.insert(group.span.batch);
-    } else {
+    if (!store.save_results(group)) {
       saved.refused.push_back(span);
+    } else if (span->unsaved == static_cast<std::int64_t>(group.entries.size())) {
+      ended_a_span.insert(group.span.batch);
     }
   }
-  for (const BatchId& id : touched) {
+  for (const BatchId& id : ended_a_span) {
     if (store.remaining(id) == 0) saved.finished.push_back(id);
   }
   return saved;

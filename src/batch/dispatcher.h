@@ -50,6 +50,7 @@ class Dispatcher {
     std::vector<PlanEntry> entries;
     std::size_t next = 0;
     std::unique_ptr<BlobReader> input;
+    std::int64_t unsaved = 0;  // lines without a saved result
     bool lost = false;  // another worker has it now
   };
   struct Line {

@@ -2,7 +2,7 @@
 
 #include <fmt/core.h>
 
-#include <cstring>
+#include <algorithm>
 
 namespace penstock {
 namespace {
@@ -12,6 +12,14 @@ constexpr std::size_t kReadSize = 1 << 20;
 
 LineError file_error(std::string code, std::string message, std::optional<std::string> param = std::nullopt) {
   return {.code = std::move(code), .message = std::move(message), .param = std::move(param), .line = std::nullopt};
+}
+
+// A name in a message: no more of it than a person reads, in whole characters.
+std::string_view shown(std::string_view name) {
+  constexpr std::size_t kShownMax = 256;
+  std::size_t end = std::min(name.size(), kShownMax);
+  while (end < name.size() && (name[end] & 0xC0) == 0x80) --end;
+  return name.substr(0, end);
 }
 
 }  // namespace
@@ -47,14 +55,14 @@ void Validator::line(std::string_view text) {
     return fault({.code = "duplicate_custom_id",
                   .message = fmt::format("The custom_id '{}' for this request is a duplicate of another request. The "
                                          "custom_id parameter must be unique for each request in a batch.",
-                                         facts->custom_id.substr(0, 256)),
+                                         shown(facts->custom_id)),
                   .param = "custom_id",
                   .line = number_});
   }
   if (result_.model.empty()) {
     if (rules_.models && !rules_.models->contains(facts->model)) {
       return fault({.code = "model_not_found",
-                    .message = fmt::format("The provided model '{}' is not supported by the Batch API.", facts->model),
+                    .message = fmt::format("The provided model '{}' is not supported by the Batch API.", shown(facts->model)),
                     .param = "body.model",
                     .line = number_});
     }
@@ -63,7 +71,7 @@ void Validator::line(std::string_view text) {
     return fault({.code = "mismatched_model",
                   .message = fmt::format("The model '{}' for this request does not match the rest of the batch. Each "
                                          "batch must contain requests for a single model.",
-                                         facts->model),
+                                         shown(facts->model)),
                   .param = "body.model",
                   .line = number_});
   }
@@ -86,7 +94,7 @@ void Validator::feed(std::string_view bytes) {
       continue;
     }
     // A line in the middle of `bytes` is read where it stands; one near its end, or cut by it, is copied first.
-    if (whole && carry_.empty() && bytes.size() >= kLinePadding) {
+    if (whole && carry_.empty() && bytes.size() >= kLinePadding && part.size() <= kLineSizeMax) {
       line(part);
       continue;
     }

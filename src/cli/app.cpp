@@ -3,13 +3,14 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <set>
 
-#include "base/log.h"
+#include "base/hash.h"
 #include "batch/plan.h"
 #include "engine/http_engine.h"
 #include "engine/managed_engine.h"
@@ -47,7 +48,7 @@ Dispatcher::Options dispatcher_options() {
 DataDirectory::DataDirectory(const std::string& path) {
   try {
     path_ = fs::absolute(path);
-    fs::create_directories(path_);
+    if (fs::create_directories(path_)) fs::permissions(path_, fs::perms::owner_all);
   } catch (const fs::filesystem_error& e) {
     throw UsageError(fmt::format("data: cannot use the folder {}: {}", path, e.code().message()));
   }
@@ -64,12 +65,15 @@ DataDirectory::DataDirectory(const std::string& path) {
   constexpr std::size_t kNameMax = 24;  // of a socket in there
   own_sockets_ = sockets_.size() + kNameMax >= sizeof(sockaddr_un::sun_path);
   if (own_sockets_) {
-    std::string pattern = (fs::temp_directory_path() / "penstock-XXXXXX").string();
-    if (!::mkdtemp(pattern.data())) throw UsageError("cannot make a folder for sockets in the temporary directory");
-    sockets_ = pattern;
+    StreamHash hash;
+    hash.add(path_);
+    sockets_ = fs::temp_directory_path() / fmt::format("penstock-{}", hash.hex());
   }
-  fs::create_directories(sockets_);
-  fs::permissions(sockets_, fs::perms::owner_all);
+  ::mkdir(sockets_.c_str(), 0700);
+  struct stat status {};
+  if (::lstat(sockets_.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) || status.st_uid != ::geteuid()) {
+    throw UsageError(fmt::format("data: cannot use the folder {} for sockets", sockets_));
+  }
 }
 
 DataDirectory::~DataDirectory() {

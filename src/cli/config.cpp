@@ -105,7 +105,7 @@ Setting integer_setting(SettingInfo info, T Config::*member, std::int64_t min, s
 }
 
 const std::vector<Setting>& all_settings() {
-  constexpr std::int64_t kMax = 1'000'000'000'000;
+  constexpr std::int64_t kMax = 1'000'000'000'000'000;
   static const std::vector<Setting> all = {
       {{"listen", "--listen", "PENSTOCK_LISTEN", "HOST:PORT to serve the API on"},
        set_listen,

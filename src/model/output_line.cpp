@@ -19,6 +19,11 @@ void append_without_newlines(std::string& out, std::string_view text) {
   }
 }
 
+// Of header bytes, which may be anything: whether they can stand in JSON as they are.
+bool printable(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
+}
+
 }  // namespace
 
 void append_output_line(std::string& out, const BatchId& batch, std::uint32_t index, std::string_view custom_id_json,
@@ -33,7 +38,7 @@ void append_output_line(std::string& out, const BatchId& batch, std::uint32_t in
     return;
   }
   fmt::format_to(std::back_inserter(out), R"({{"status_code":{},"request_id":)", outcome.status);
-  if (outcome.request_id.empty()) {
+  if (outcome.request_id.empty() || !printable(outcome.request_id)) {
     fmt::format_to(std::back_inserter(out), R"("req_{}{:08x}")", hex, index);
   } else {
     out += wire::quoted(outcome.request_id);

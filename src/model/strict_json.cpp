@@ -65,7 +65,7 @@ std::string with_plain_numbers(std::string_view text) {
 bool StrictJson::parse(std::string_view text, simdjson::dom::element& out) {
   if (text.size() > capacity_) {
     capacity_ = std::max<std::size_t>(2 * text.size(), 4096);
-    if (parser_.allocate(capacity_, kJsonDepthMax)) throw std::bad_alloc();
+    if (parser_.allocate(capacity_, kJsonDepthMax + 1)) throw std::bad_alloc();  // it refuses its limit itself
   }
   auto error = parser_.parse(text.data(), text.size(), false).get(out);
   if (error == simdjson::NUMBER_ERROR) {

@@ -58,6 +58,11 @@ class Process {
     return engine;
   }
 
+  template <class F>
+  auto write(F f) {
+    return run_task(loop, disk.db.write(std::move(f)));
+  }
+
   void start_dispatcher() {
     write([](Store& store) { store.release_all_leases(); });
     dispatcher.start();
@@ -70,6 +75,12 @@ class Process {
   void stop(Millis patience = Millis{0}) {
     if (std::exchange(stopped_, true)) return;
     run_task(loop, stop_all(patience));
+  }
+
+  // The test has stopped it itself.
+  void dispatcher_is_stopped() {
+    stopped_ = true;
+    run_task(loop, engines.stop());
   }
 
   // A batch as the API stores it; with start() alone it is driven to its end.
@@ -109,10 +120,6 @@ class Process {
     lifecycle.notify(id);
   }
 
-  template <class F>
-  auto write(F f) {
-    return run_task(loop, disk.db.write(std::move(f)));
-  }
   Batch batch(const BatchId& id) {
     return run_task(loop, disk.db.read([&](Store& store) { return store.find_batch(id).value(); }));
   }

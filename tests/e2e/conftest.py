@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock import BINARY, GGUF, LLAMA_SERVER, Server
+from penstock import BINARY, GGUF, LLAMA_SERVER, MODEL, OTHER_MODEL, Server
 
 
 def pytest_configure():
@@ -19,14 +19,14 @@ def pytest_runtest_makereport(item, call):
     if report.failed:
         for server in Server.all:
             log = server.log.read_text(errors="replace") if server.log.exists() else ""
-            report.sections.append((f"log of {server.url}", log[-10_000:]))
+            report.sections.append((f"log of {server.url}", "\n".join(log.splitlines()[-40:])))
     return report
 
 
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory):
     """A server with the real model, for all tests that leave it running."""
-    server = Server(tmp_path_factory.mktemp("server"))
+    server = Server(tmp_path_factory.mktemp("server"), models=(MODEL, OTHER_MODEL))
     try:
         yield server.start()
     finally:

@@ -8,6 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 MODEL = "fake-model"
 
 
+class Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # connections that come at once; with the default of 5 some would wait for seconds
+
+
 class FakeEngine:
     """Use it as a context manager. It answers the first `answers` requests and holds the others until release()."""
 
@@ -17,8 +22,7 @@ class FakeEngine:
         self._left = answers
         self._lock = threading.Lock()
         self._released = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = Listener(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def release(self):

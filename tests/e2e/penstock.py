@@ -36,10 +36,10 @@ def wait_until(condition, what, seconds=60, process=None):
     raise AssertionError(f"waited {seconds} s in vain until {what}")
 
 
-def write_config(folder):
-    """A config file with the real llama-server and the real model, under two names."""
+def write_config(folder, models=(MODEL,)):
+    """A config file with the real llama-server and the real model under each of the names."""
     config = folder / "config.toml"
-    config.write_text(f'llama_server = "{LLAMA_SERVER}"\n[models]\n"{MODEL}" = "{GGUF}"\n"{OTHER_MODEL}" = "{GGUF}"\n')
+    config.write_text(f'llama_server = "{LLAMA_SERVER}"\n[models]\n' + "".join(f'"{name}" = "{GGUF}"\n' for name in models))
     return config
 
 
@@ -76,17 +76,17 @@ def wait_until_gone(pids, seconds=10):
 class Server:
     """`penstock serve` on a data folder and a port of its own, which stay the same over restarts."""
 
-    all = []  # those of the running test, for their logs to be shown when it fails
+    all = []  # those not stopped yet, for their logs to be shown when a test fails
 
-    def __init__(self, folder, *arguments, env=None, real_model=True):
+    def __init__(self, folder, *arguments, env=None, models=(MODEL,)):
         self.folder = folder
         self.log = folder / "log"
         self.env = CLEAN_ENV | (env or {})
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.command = [BINARY, "serve", "--listen", f"127.0.0.1:{self.port}", "--data", folder / "data", *arguments]
-        if real_model:
-            self.command += ["--config", write_config(folder)]
+        if models:
+            self.command += ["--config", write_config(folder, models)]
         self.process = None
         Server.all.append(self)
 
@@ -109,6 +109,7 @@ class Server:
         self.process.wait()
 
     def stop(self):
+        Server.all.remove(self)
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -116,7 +117,6 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise AssertionError("penstock serve did not end within 20 s of SIGTERM") from None
-        Server.all.remove(self)
 
     def client(self):
         # Without retries a test sees each answer as it came.

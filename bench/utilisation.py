@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""P2: how full Penstock keeps a real engine, against a bare client. README.md says what the numbers mean."""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import lab
+
+MODEL = "smollm2"
+CONTEXT = 4096  # tokens a slot, as Penstock's default
+TOKENS_MIN, TOKENS_MAX = 4, 64
+
+
+def write_input(path, lines, seed):
+    """Short prompts. The lengths of answers are fixed by max_tokens with ignore_eos, so both sides do the same work."""
+    rng = lab.rng_of(seed)
+    with open(path, "w") as out:
+        for i in range(lines):
+            tokens = min(TOKENS_MAX, max(TOKENS_MIN, round(rng.lognormvariate(2.9, 0.7))))
+            out.write(lab.batch_line(f"request-{i:05}", {
+                "model": MODEL, "messages": [{"role": "user", "content": lab.sentence(rng, rng.randint(40, 120))}],
+                "max_tokens": tokens, "ignore_eos": True, "temperature": 0}))
+
+
+@contextlib.contextmanager
+def llama_server(args, folder):
+    """A fresh one with empty caches, started as Penstock's managed engine starts its own (ManagedEngine::argv)."""
+    path = folder / "llama.sock"
+    path.unlink(missing_ok=True)
+    engine = lab.Process(
+        [args.llama_server, "--model", args.gguf, "--alias", MODEL, "--host", path, "--parallel", args.slots,
+         "--ctx-size", args.slots * CONTEXT, "--no-kv-unified", "--cache-ram", "0", "--no-ui", "--metrics"],
+        folder / "llama-server.log")
+    with engine:
+        url = f"unix:{path}"
+        lab.wait_until_answers(engine, url, "/health")
+        yield url
+
+
+def penstock_run(args, folder, input_path, engine_flags):
+    """Returns the batch's makespan, the wall time of the whole command, and the output tokens."""
+    start = time.monotonic()
+    done = subprocess.run(
+        [args.bin / "penstock", "run", input_path, "-o", folder / "output.jsonl", "--slots", str(args.slots), *engine_flags],
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PENSTOCK_MODEL": ""})
+    wall = time.monotonic() - start
+    summary = re.search(r"([\d]+) output tokens, ([\d.]+) s,", done.stderr)
+    if done.returncode != 0 or not summary:
+        raise SystemExit(f"penstock run ended with {done.returncode}:\n{done.stderr}")
+    with open(folder / "output.jsonl") as f:
+        count = sum(1 for _ in f)
+    if count != args.lines:
+        raise SystemExit(f"{count} output lines for {args.lines} input lines")
+    return float(summary[2]), wall, int(summary[1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lines", type=int, default=200)
+    parser.add_argument("--slots", type=int, default=8, help="sequences of the engine, and requests in flight")
+    parser.add_argument("--runs", type=int, default=3, help="pairs of closed loop and Penstock, one after the other")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--no-managed", action="store_true", help="leave out the run with an engine of Penstock's own")
+    parser.add_argument("--bin", type=Path, default=lab.ROOT / "build/release", help="where the programs are")
+    parser.add_argument("--llama-server", type=Path, default=lab.ROOT / "build/llama/bin/llama-server")
+    parser.add_argument("--gguf", type=Path, default=lab.ROOT / "build/models/SmolLM2-135M-Instruct.Q4_1.gguf")
+    args = parser.parse_args()
+
+    loops, makespans, walls, tokens = [], [], [], set()
+    with tempfile.TemporaryDirectory(prefix="penstock-p2-") as name:
+        folder = Path(name)
+        input_path = folder / "input.jsonl"
+        write_input(input_path, args.lines, args.seed)
+        for _ in range(args.runs):
+            with llama_server(args, folder) as url:
+                limit = lab.closed_loop(args.bin / "bench/closed_loop", input_path, url, args.slots)
+            loops.append(limit["seconds"])
+            tokens.add(limit["output_tokens"])
+            with llama_server(args, folder) as url:
+                makespan, wall, output = penstock_run(args, folder, input_path, ["--engine", url])
+            makespans.append(makespan)
+            walls.append(wall)
+            tokens.add(output)
+        managed = None
+        if not args.no_managed:
+            managed = penstock_run(args, folder, input_path,
+                                   ["--llama-server", args.llama_server, "--model", f"{MODEL}={args.gguf}"])
+            tokens.add(managed[2])
+    if len(tokens) != 1:
+        raise SystemExit(f"the runs did not do the same work: output tokens {sorted(tokens)}")
+
+    result = {
+        "benchmark": "utilisation", "lines": args.lines, "slots": args.slots, "runs": args.runs, "seed": args.seed,
+        "output_tokens": tokens.pop(),
+        "closed_loop_seconds": round(lab.median(loops), 2),
+        "penstock_seconds": round(lab.median(makespans), 2),
+        "penstock_wall_seconds": round(lab.median(walls), 2),
+        "ratio": round(lab.median([b / a for a, b in zip(loops, makespans)]), 3),
+        "wall_ratio": round(lab.median([b / a for a, b in zip(loops, walls)]), 3),
+        "ratios": [round(b / a, 3) for a, b in zip(loops, makespans)],
+    }
+    if managed:
+        result |= {"managed_seconds": round(managed[0], 2), "managed_wall_seconds": round(managed[1], 2)}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,396 @@
+#include "batch/dispatcher.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+#include <set>
+
+#include "testing/process.h"
+
+namespace penstock {
+namespace {
+
+using Kind = Answer::Kind;
+
+std::vector<std::string> bodies(int from, int end) {
+  std::vector<std::string> all;
+  for (int i = from; i < end; ++i) all.push_back(request_body(i));
+  return all;
+}
+
+std::vector<std::string> sorted(std::vector<std::string> items) {
+  std::sort(items.begin(), items.end());
+  return items;
+}
+
+// What result groups hold, by request index.
+std::map<std::uint32_t, std::string> saved_lines(Process& process, const BatchId& id) {
+  std::map<std::uint32_t, std::string> lines;
+  run_task(process.loop, process.disk.db.read([&](Store& store) {
+    store.for_each_group(id, [&](const ResultGroup& group) {
+      std::size_t at = 0;
+      for (const ResultEntry& entry : group.entries) {
+        EXPECT_FALSE(lines.contains(entry.index)) << "saved twice";
+        lines[entry.index] = group.lines.substr(at, entry.length);
+        at += entry.length;
+      }
+    });
+  }));
+  return lines;
+}
+
+TEST(DispatcherTest, SendsTheBodiesUnchangedAndSavesEachAnswerOnce) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine();
+  process.start_dispatcher();
+  const BatchId id = process.submit_running(input_lines(0, 50));
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+  EXPECT_EQ(process.done[0], id);
+  EXPECT_EQ(engine.bodies, bodies(0, 50));
+  EXPECT_EQ(engine.last_path, "/v1/chat/completions");
+  const auto lines = saved_lines(process, id);
+  ASSERT_EQ(lines.size(), 50u);
+  for (const auto& [index, line] : lines) {
+    const auto parsed = boost::json::parse(line);
+    EXPECT_EQ(parsed.at("custom_id").as_string(), fmt::format("r{}", index));
+    EXPECT_EQ(parsed.at("response").at("body").at("echo"), boost::json::parse(request_body(static_cast<int>(index))));
+  }
+  const Batch batch = process.batch(id);
+  EXPECT_EQ(batch.counts, (Counts{50, 50, 0}));
+  EXPECT_EQ(batch.usage, (Usage{150, 0, 100, 0}));
+}
+
+TEST(DispatcherTest, KeepsAllSlotsFullWhileLinesRemainAndNeverSendsMore) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 5});
+  engine.hold();
+  process.start_dispatcher();
+  process.submit_running(input_lines(0, 300));
+  for (int left = 300; left > 0; --left) {
+    const int wanted = std::min(5, left);
+    ASSERT_TRUE(process.until([&] { return engine.in_flight() == wanted; })) << left;
+    // The lines for freed slots are there already: they go without waiting for disk or database.
+    engine.release(1);
+    poll(process.loop);
+    ASSERT_EQ(engine.in_flight(), std::min(5, left - 1)) << left;
+  }
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+  EXPECT_EQ(engine.bodies.size(), 300u);
+  EXPECT_EQ(engine.most_in_flight, 5);
+}
+
+TEST(DispatcherTest, ABatchOfManySpansIsSentOnceInItsOrder) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 64});
+  process.start_dispatcher();
+  const int lines = 6 * static_cast<int>(kSpanLines) + 7;  // more than one claim brings
+  const BatchId id = process.submit_running(input_lines(0, lines));
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+  EXPECT_EQ(engine.bodies, bodies(0, lines));
+  EXPECT_EQ(process.batch(id).counts, (Counts{lines, lines, 0}));
+}
+
+TEST(DispatcherTest, LinesThatAreLargeAreReadWhole) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 2});
+  engine.script = [](const std::string&) { return answered(200, "{}"); };
+  process.start_dispatcher();
+  std::string input;
+  std::vector<std::string> expected;
+  for (int i = 0; i < 12; ++i) {
+    expected.push_back(fmt::format(R"({{"model":"m","messages":["{}{}"]}})", i, std::string(i % 3 == 0 ? 1'500'000 : 400'000, 'x')));
+    input += fmt::format("{{\"custom_id\":\"r{}\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{}}}\n{}", i,
+                         expected.back(), std::string(i % 2 == 0 ? 10'000 : 0, '\n'));
+  }
+  process.submit_running(input);
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+  EXPECT_TRUE(engine.bodies == expected);
+}
+
+TEST(DispatcherTest, TwoBatchesRunOneAfterTheOtherWithoutAGap) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 4});
+  engine.hold();
+  process.start_dispatcher();
+  const BatchId first = process.submit_running(input_lines(0, 30));
+  const BatchId second = process.submit_running(input_lines(30, 60));
+  for (int left = 60; left > 0; --left) {
+    ASSERT_TRUE(process.until([&] { return engine.in_flight() == std::min(4, left); })) << left;
+    engine.release(1);
+  }
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 2; }));
+  EXPECT_EQ(engine.bodies, bodies(0, 60));
+  EXPECT_EQ(process.done, (std::vector{first, second}));
+}
+
+TEST(DispatcherTest, ABatchForAModelThatNobodyServesKeepsNobodyWaiting) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine();
+  process.start_dispatcher();
+  const BatchId other = process.submit_running(input_lines(0, 5, "other"));
+  const BatchId id = process.submit_running(input_lines(5, 10));
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+  EXPECT_EQ(process.done[0], id);
+  EXPECT_EQ(engine.bodies, bodies(5, 10));
+
+  engine.set_models({"m", "other"});
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 2; }));
+  EXPECT_EQ(process.done[1], other);
+}
+
+TEST(DispatcherTest, AnEngineThatIsDownSpendsNoAttempt) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 2});
+  engine.hold();
+  process.start_dispatcher();
+  const BatchId id = process.submit_running(input_lines(0, 2));
+  for (int times = 1; times <= 12; ++times) {  // more often than a line has attempts
+    ASSERT_TRUE(process.until([&] { return engine.bodies.size() == static_cast<std::size_t>(2 * times); }));
+    engine.set_ready(false);
+    ASSERT_TRUE(process.until([&] { return engine.in_flight() == 0; }));
+    poll(process.loop);
+    EXPECT_EQ(engine.bodies.size(), static_cast<std::size_t>(2 * times)) << "sent to an engine that is down";
+    engine.set_ready(true);
+  }
+  engine.release();
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+  EXPECT_EQ(process.batch(id).counts, (Counts{2, 2, 0}));
+}
+
+TEST(DispatcherTest, ALineWhoseEngineIsDownGoesToAnother) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& first = process.add_engine({.name = "first", .slots = 2});
+  ScriptedEngine& second = process.add_engine({.name = "second", .slots = 1});
+  first.hold();
+  process.start_dispatcher();
+  process.submit_running(input_lines(0, 6));
+  ASSERT_TRUE(process.until([&] { return first.in_flight() == 2; }));
+  first.set_ready(false);
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+  EXPECT_EQ(sorted(second.bodies), bodies(0, 6));
+}
+
+TEST(DispatcherTest, ALineFailsAfterFiveAttemptsWithPausesBetween) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine();
+  engine.script = [](const std::string&) { return answered(500, R"({"error":{"message":"broken"}})"); };
+  process.start_dispatcher();
+  const BatchId id = process.submit_running(input_lines(0, 1));
+  for (std::size_t attempts = 1; attempts <= 5; ++attempts) {
+    ASSERT_TRUE(process.until([&] { return engine.bodies.size() == attempts; }));
+    process.advance(Millis{60'000});
+  }
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+  process.advance(Millis{60'000});
+  EXPECT_EQ(engine.bodies.size(), 5u);
+  EXPECT_EQ(process.batch(id).counts, (Counts{1, 0, 1}));
+  const auto line = boost::json::parse(saved_lines(process, id).at(0));
+  EXPECT_EQ(line.at("response").at("status_code").as_int64(), 500);
+  EXPECT_EQ(line.at("response").at("body").at("error").at("message").as_string(), "broken");
+}
+
+TEST(DispatcherTest, ALineThatPausesKeepsNoSlot) {
+  Disk disk;
+  Dispatcher::Options options = saving_at_once();
+  options.retry.pause_first = Millis{1'000'000};  // full jitter: at least some seconds, all but surely
+  options.retry.pause_max = Millis{1'000'000};
+  Process process(disk, options);
+  ScriptedEngine& engine = process.add_engine({.slots = 1});
+  engine.script = [&](const std::string& body) {
+    const bool fails = body == request_body(0) && engine.bodies.size() == 1;
+    return answered(fails ? 500 : 200, "{}");
+  };
+  process.start_dispatcher();
+  const BatchId id = process.submit_running(input_lines(0, 10));
+  ASSERT_TRUE(process.until([&] { return process.remaining(id) == 1; }));
+  EXPECT_EQ(engine.bodies, bodies(0, 10));
+  process.advance(Millis{1'000'000});
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+  EXPECT_EQ(engine.bodies.back(), request_body(0));
+  EXPECT_EQ(process.batch(id).counts, (Counts{10, 10, 0}));
+}
+
+TEST(DispatcherTest, AnEngineThatIsOverloadedIsLeftAloneForAsLongAsItAsks) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 2});
+  bool overloaded = true;
+  engine.script = [&](const std::string&) {
+    Answer answer = answered(overloaded ? 429 : 200, "{}");
+    if (overloaded) answer.retry_after = Millis{7'000};
+    return answer;
+  };
+  process.start_dispatcher();
+  const BatchId id = process.submit_running(input_lines(0, 8));
+  std::size_t sent = 0;
+  for (int times = 0; times < 10; ++times) {  // more often than a line has attempts
+    ASSERT_TRUE(process.until([&] { return engine.bodies.size() > sent && engine.in_flight() == 0; }));
+    sent = engine.bodies.size();
+    EXPECT_TRUE(process.engines.next_release().has_value());
+    process.advance(Millis{6'999});
+    EXPECT_EQ(engine.bodies.size(), sent);
+    process.advance(Millis{1});
+  }
+  overloaded = false;
+  process.advance(Millis{7'000});
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+  EXPECT_EQ(process.batch(id).counts, (Counts{8, 8, 0}));
+}
+
+TEST(DispatcherTest, AnAnswerWaitsForOthersNoLongerThanToldAndAllAreSavedTogether) {
+  Disk disk;
+  Dispatcher::Options options;
+  options.commit_after = Millis{10};
+  options.commit_lines = 5;
+  Process process(disk, options);
+  ScriptedEngine& engine = process.add_engine({.slots = 8});
+  engine.hold();
+  process.start_dispatcher();
+  const BatchId id = process.submit_running(input_lines(0, 8));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 8; }));
+  engine.release(2);
+  process.advance(Millis{9});
+  EXPECT_EQ(process.remaining(id), 8);
+  process.advance(Millis{1});
+  ASSERT_TRUE(process.until([&] { return process.remaining(id) == 6; }));
+  engine.release(5);  // enough to be saved without waiting
+  ASSERT_TRUE(process.until([&] { return process.remaining(id) == 1; }));
+  engine.release(1);
+  process.advance(Millis{10});
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+}
+
+TEST(DispatcherTest, DrainingDropsWhatWaitsAndSavesWhatIsUnderWay) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 3});
+  engine.hold();
+  process.start_dispatcher();
+  const BatchId id = process.submit_running(input_lines(0, 40));
+  const BatchId other = process.submit_running(input_lines(40, 44));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 3; }));
+  process.write([&](Store& store) { store.request_cancel(id, process.clock.now()).value(); });
+  bool drained = false;
+  TaskGroup group(process.loop);
+  std::exception_ptr failure;
+  const auto drain = [&]() -> Task<> {
+    co_await process.dispatcher.drain(id, Millis{30'000});
+    drained = true;
+  };
+  group.spawn("draining", keep_result(drain(), failure));
+  poll(process.loop);
+  EXPECT_FALSE(drained);
+  engine.release(2);  // in time
+  process.advance(Millis{29'999});
+  ASSERT_TRUE(process.until([&] { return process.remaining(id) == 38; }));
+  EXPECT_FALSE(drained);
+  process.advance(Millis{1});  // the third is given up
+  ASSERT_TRUE(process.until([&] { return drained; }));
+  EXPECT_EQ(engine.cancelled, 1);
+  EXPECT_EQ(process.batch(id).counts, (Counts{40, 2, 0}));
+  engine.release();
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+  EXPECT_EQ(process.done[0], other);
+  EXPECT_EQ(sorted(engine.bodies), sorted([] {
+              auto all = bodies(0, 3);
+              for (const auto& body : bodies(40, 44)) all.push_back(body);
+              return all;
+            }()));
+}
+
+TEST(DispatcherTest, StoppingLetsLinesUnderWayEndAndGivesTheLeasesBack) {
+  Disk disk;
+  BatchId id;
+  {
+    Process process(disk, saving_at_once());
+    ScriptedEngine& engine = process.add_engine({.slots = 4});
+    engine.hold();
+    process.start_dispatcher();
+    id = process.submit_running(input_lines(0, 20));
+    ASSERT_TRUE(process.until([&] { return engine.in_flight() == 4; }));
+    TaskGroup group(process.loop);
+    std::exception_ptr failure;
+    group.spawn("stopping", keep_result(process.dispatcher.stop(Millis{30'000}), failure));
+    poll(process.loop);
+    engine.release(3);
+    ASSERT_TRUE(process.until([&] { return engine.in_flight() == 1; }));
+    EXPECT_EQ(group.size(), 1u);
+    process.advance(Millis{30'000});
+    ASSERT_TRUE(process.until([&] { return group.size() == 0; }));
+    EXPECT_FALSE(failure);
+    EXPECT_EQ(engine.bodies, bodies(0, 4));
+    EXPECT_EQ(engine.cancelled, 1);
+    EXPECT_EQ(process.remaining(id), 17);
+    process.dispatcher_is_stopped();
+  }
+  Process next(disk, saving_at_once());
+  const auto spans = next.write([&](Store& store) {
+    return store.claim_spans("another", "m", 10, next.clock.monotonic(), next.clock.monotonic() + Millis{1});
+  });
+  EXPECT_EQ(spans.size(), 1u);
+}
+
+TEST(DispatcherTest, ASecondProcessTakesOverWhenTheLeasesOfADeadOneEnd) {
+  Disk disk;
+  Process dead(disk, saving_at_once());
+  ScriptedEngine& lost = dead.add_engine({.slots = 4});
+  lost.hold();
+  dead.start_dispatcher();
+  const BatchId id = dead.submit_running(input_lines(0, 20));
+  ASSERT_TRUE(dead.until([&] { return lost.in_flight() == 4; }));
+  lost.release(1);
+  ASSERT_TRUE(dead.until([&] { return dead.remaining(id) == 19 && lost.in_flight() == 4; }));
+
+  // From here on `dead` does not run. The other one is not the only worker, so it waits for the leases.
+  Process other(disk, saving_at_once());
+  ScriptedEngine& engine = other.add_engine();
+  other.dispatcher.start();
+  other.engines.start();
+  poll(other.loop);
+  EXPECT_EQ(other.remaining(id), 19);
+  EXPECT_TRUE(engine.bodies.empty());
+  for (int beat = 0; beat < 4; ++beat) other.advance(Millis{3'334});
+  ASSERT_TRUE(other.until([&] { return other.done.size() == 1; }));
+  EXPECT_EQ(engine.bodies, bodies(1, 20));
+
+  // The dead one comes back to life with its answers: they are refused.
+  lost.release();
+  ASSERT_TRUE(dead.until([&] { return lost.in_flight() == 0; }));
+  dead.stop();
+  EXPECT_EQ(saved_lines(other, id).size(), 20u);
+  EXPECT_EQ(other.batch(id).counts, (Counts{20, 20, 0}));
+  EXPECT_TRUE(dead.done.empty());
+}
+
+TEST(DispatcherTest, AWorkerRenewsItsLeasesWhileItIsBusy) {
+  Disk disk;
+  Process busy(disk, saving_at_once());
+  ScriptedEngine& engine = busy.add_engine({.slots = 4});
+  engine.hold();
+  busy.start_dispatcher();
+  const BatchId id = busy.submit_running(input_lines(0, 20));
+  ASSERT_TRUE(busy.until([&] { return engine.in_flight() == 4; }));
+  for (int beat = 0; beat < 30; ++beat) {
+    busy.advance(Millis{3'334});
+    busy.write([](Store&) {});  // behind the renewal
+    const auto spans = busy.write([&](Store& store) {
+      return store.claim_spans("thief", "m", 10, busy.clock.monotonic(), busy.clock.monotonic() + Millis{1});
+    });
+    ASSERT_TRUE(spans.empty()) << beat;
+  }
+  engine.release();
+  ASSERT_TRUE(busy.until([&] { return busy.done.size() == 1; }));
+  EXPECT_EQ(busy.batch(id).counts, (Counts{20, 20, 0}));
+}
+
+}  // namespace
+}  // namespace penstock

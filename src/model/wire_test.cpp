@@ -1,0 +1,251 @@
+#include "model/wire.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+
+namespace penstock::wire {
+namespace {
+
+namespace json = boost::json;
+
+constexpr Timestamp kNow{Millis(1'764'000'000'999)};  // whole seconds are cut off, not rounded
+
+// Just enough for a batch, with more members behind.
+std::string new_batch(const std::string& more = "") {
+  return R"({"input_file_id":"file-1","endpoint":"/v1/embeddings","completion_window":"24h")" + more + "}";
+}
+
+std::string repeated(std::string_view text, int times) {
+  std::string out;
+  for (int i = 0; i < times; ++i) out += text;
+  return out;
+}
+
+std::string pairs(int count) {
+  std::string out;
+  for (int i = 0; i < count; ++i) out += fmt::format("{}\"k{}\":\"v\"", i ? "," : "", i);
+  return ",\"metadata\":{" + out + "}";
+}
+
+TEST(NewBatchTest, ReadsAllThatMayBeSaid) {
+  const auto batch = parse_new_batch(
+      new_batch(R"(,"metadata":{"z":"1","a":"\u00e9"},"output_expires_after":{"anchor":"created_at","seconds":3600},"x":[1])"));
+  ASSERT_TRUE(batch) << batch.error().message;
+  EXPECT_EQ(batch->input_file_id.value, "file-1");
+  EXPECT_EQ(batch->endpoint, "/v1/embeddings");
+  EXPECT_EQ(batch->completion_window, "24h");
+  EXPECT_EQ(batch->metadata, (Metadata{{"z", "1"}, {"a", "\xC3\xA9"}}));  // in the client's order
+  EXPECT_EQ(batch->output_expires_after_seconds, 3'600);
+}
+
+TEST(NewBatchTest, NullCountsAsAbsent) {
+  const auto batch = parse_new_batch(new_batch(R"(,"metadata":null,"output_expires_after":null)"));
+  ASSERT_TRUE(batch);
+  EXPECT_FALSE(batch->metadata);
+  EXPECT_FALSE(batch->output_expires_after_seconds);
+}
+
+TEST(NewBatchTest, NamesWhatIsWrong) {
+  const std::string emoji = "\xF0\x9F\x98\x80";
+  const auto metadata = [](const std::string& key, const std::string& value) {
+    return fmt::format(R"(,"metadata":{{"{}":"{}"}})", key, value);
+  };
+  const auto expiry = [](const std::string& json) { return ",\"output_expires_after\":" + json; };
+  struct Row {
+    std::string body, param, code, words;
+  };
+  const Row table[] = {
+      {"", "", "", "JSON"},
+      {"{", "", "", "JSON"},
+      {new_batch() + ",", "", "", "JSON"},
+      {new_batch(",\"t\":NaN"), "", "", "JSON"},
+      {new_batch(",\"t\":[1,]"), "", "", "JSON"},
+      {new_batch(",\"t\":\"\xFF\""), "", "", "JSON"},
+      {new_batch(std::string(",\"t\":\"\0\"", 8)), "", "", "JSON"},
+      {std::string(200'000, '['), "", "", "JSON"},
+      {"[]", "", "", "object"},
+      {"\"x\"", "", "", "object"},
+      {"null", "", "", "object"},
+      {"{}", "input_file_id", "missing_required_parameter", "Missing required parameter: 'input_file_id'."},
+      {R"({"input_file_id":null})", "input_file_id", "missing_required_parameter", ""},
+      {R"({"input_file_id":"f"})", "endpoint", "missing_required_parameter", "'endpoint'"},
+      {R"({"input_file_id":"f","endpoint":"e"})", "completion_window", "missing_required_parameter", ""},
+      {R"({"input_file_id":7,"endpoint":"e","completion_window":"24h"})", "input_file_id", "invalid_type",
+       "expected a string, but got an integer instead"},
+      {R"({"input_file_id":"f","endpoint":["e"],"completion_window":"24h"})", "endpoint", "invalid_type", "an array"},
+      {R"({"input_file_id":"f","endpoint":"e","completion_window":true})", "completion_window", "invalid_type", "a boolean"},
+      {new_batch(",\"metadata\":[]"), "metadata", "invalid_type", "expected an object, but got an array instead"},
+      {new_batch(",\"metadata\":{\"tags\":[]}"), "metadata.tags", "invalid_type",
+       "Invalid type for 'metadata.tags': expected a string, but got an array instead."},
+      {new_batch(",\"metadata\":{\"n\":1}"), "metadata.n", "invalid_type", "an integer"},
+      {new_batch(",\"metadata\":{\"n\":null}"), "metadata.n", "invalid_type", "null"},
+      {new_batch(pairs(17)), "metadata", "object_above_max_properties", "17"},
+      {new_batch(metadata(std::string(65, 'k'), "v")), "metadata", "string_above_max_length", "64"},
+      {new_batch(metadata(repeated(emoji, 65), "v")), "metadata", "string_above_max_length", "64"},
+      {new_batch(metadata("k", std::string(513, 'v'))), "metadata.k", "string_above_max_length", "512"},
+      {new_batch(metadata("k", repeated(emoji, 513))), "metadata.k", "string_above_max_length", "512"},
+      {new_batch(expiry("7")), "output_expires_after", "invalid_type", ""},
+      {new_batch(expiry("{}")), "output_expires_after", "invalid_value", "created_at"},
+      {new_batch(expiry(R"({"anchor":"now","seconds":3600})")), "output_expires_after", "invalid_value", "created_at"},
+      {new_batch(expiry(R"({"anchor":"created_at"})")), "output_expires_after", "invalid_value", "3600"},
+      {new_batch(expiry(R"({"anchor":"created_at","seconds":3599})")), "output_expires_after", "invalid_value", "3600"},
+      {new_batch(expiry(R"({"anchor":"created_at","seconds":2592001})")), "output_expires_after", "invalid_value", "2592000"},
+      {new_batch(expiry(R"({"anchor":"created_at","seconds":"3600"})")), "output_expires_after", "invalid_value", ""},
+      {new_batch(expiry(R"({"anchor":"created_at","seconds":1e400})")), "output_expires_after", "invalid_value", ""},
+      {new_batch(expiry(R"({"anchor":"created_at","seconds":99999999999999999999})")), "output_expires_after",
+       "invalid_value", ""},
+  };
+  for (const Row& row : table) {
+    const auto batch = parse_new_batch(row.body);
+    const std::string shown = row.body.substr(0, 200);
+    ASSERT_FALSE(batch) << shown;
+    EXPECT_EQ(batch.error().kind, Error::Kind::invalid_request) << shown;
+    EXPECT_EQ(batch.error().param, row.param) << shown;
+    EXPECT_EQ(batch.error().code, row.code) << shown;
+    EXPECT_NE(batch.error().message.find(row.words), std::string::npos) << shown << ": " << batch.error().message;
+  }
+}
+
+TEST(NewBatchTest, TakesEverythingUpToItsLimits) {
+  const std::string emoji = "\xF0\x9F\x98\x80";
+  for (const std::string& more :
+       {pairs(16), fmt::format(R"(,"metadata":{{"{}":"{}"}})", repeated(emoji, 64), repeated(emoji, 512)),
+        std::string(R"(,"metadata":{})"), std::string(R"(,"output_expires_after":{"anchor":"created_at","seconds":2592000})"),
+        std::string(R"(,"deep":[[[[[[[[[[1]]]]]]]]]])"), std::string(R"(,"n":123456789012345678901234567890)")}) {
+    EXPECT_TRUE(parse_new_batch(new_batch(more))) << more.substr(0, 200);
+  }
+}
+
+Batch fresh_batch() {
+  Batch batch;
+  batch.id = {"batch_1"};
+  batch.input_file_id = {"file-1"};
+  batch.endpoint = "/v1/embeddings";
+  batch.completion_window = "24h";
+  batch.created_at = kNow;
+  batch.expires_at = kNow + std::chrono::hours(24);
+  return batch;
+}
+
+TEST(BatchJsonTest, ANewBatchHasEveryKeyAndNullWhereNothingIsKnown) {
+  EXPECT_EQ(json::parse(to_json(fresh_batch())), json::parse(R"({
+    "id": "batch_1", "object": "batch", "endpoint": "/v1/embeddings", "model": null, "errors": null,
+    "input_file_id": "file-1", "completion_window": "24h", "status": "validating",
+    "output_file_id": null, "error_file_id": null,
+    "created_at": 1764000000, "in_progress_at": null, "expires_at": 1764086400, "finalizing_at": null,
+    "completed_at": null, "failed_at": null, "expired_at": null, "cancelling_at": null, "cancelled_at": null,
+    "request_counts": {"total": 0, "completed": 0, "failed": 0},
+    "usage": {"input_tokens": 0, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 0,
+              "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 0},
+    "metadata": null})"));
+}
+
+TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
+  Batch batch = fresh_batch();
+  batch.status = BatchStatus::cancelled;
+  batch.model = "m";
+  batch.metadata = Metadata{{"b", "2"}, {"a", "1"}};
+  batch.output_file_id = FileId{"file-out"};
+  batch.error_file_id = FileId{"file-err"};
+  batch.counts = {9, 6, 3};
+  batch.usage = {10, 4, 20, 8};
+  const auto at = [&](int s) { return kNow + std::chrono::seconds(s); };
+  batch.in_progress_at = at(1);
+  batch.finalizing_at = at(2);
+  batch.completed_at = at(3);
+  batch.failed_at = at(4);
+  batch.expired_at = at(5);
+  batch.cancelling_at = at(6);
+  batch.cancelled_at = at(7);
+  batch.errors = {{.code = "c", .message = "m", .param = "p", .line = 3}, {.code = "d", .message = "n", .param = {}, .line = {}}};
+  batch.error_total = 170;
+  const std::string text = to_json(batch);
+  EXPECT_EQ(json::parse(text), json::parse(R"({
+    "id": "batch_1", "object": "batch", "endpoint": "/v1/embeddings", "model": "m",
+    "errors": {"object": "list", "total": 170, "data": [
+      {"code": "c", "message": "m", "param": "p", "line": 3},
+      {"code": "d", "message": "n", "param": null, "line": null}]},
+    "input_file_id": "file-1", "completion_window": "24h", "status": "cancelled",
+    "output_file_id": "file-out", "error_file_id": "file-err",
+    "created_at": 1764000000, "in_progress_at": 1764000001, "expires_at": 1764086400, "finalizing_at": 1764000002,
+    "completed_at": 1764000003, "failed_at": 1764000004, "expired_at": 1764000005, "cancelling_at": 1764000006,
+    "cancelled_at": 1764000007,
+    "request_counts": {"total": 9, "completed": 6, "failed": 3},
+    "usage": {"input_tokens": 10, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 20,
+              "output_tokens_details": {"reasoning_tokens": 8}, "total_tokens": 30},
+    "metadata": {"b": "2", "a": "1"}})"));
+  EXPECT_NE(text.find(R"("metadata":{"b":"2","a":"1"})"), std::string::npos) << "the client's order is lost";
+}
+
+TEST(BatchJsonTest, TheStatusIsTheWordOnTheWire) {
+  for (const std::string word : {"validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"}) {
+    Batch batch = fresh_batch();
+    batch.status = parse_batch_status(word);
+    EXPECT_EQ(json::parse(to_json(batch)).at("status").as_string(), word);
+  }
+  EXPECT_THROW(parse_batch_status("done"), std::invalid_argument);
+}
+
+TEST(FileJsonTest, HasEveryKey) {
+  File file{.id = {"file-1"}, .filename = "a\"b.jsonl", .purpose = "batch", .bytes = 12, .created_at = kNow, .expires_at = {}};
+  EXPECT_EQ(json::parse(to_json(file)), json::parse(R"({
+    "id": "file-1", "object": "file", "bytes": 12, "created_at": 1764000000, "expires_at": null,
+    "filename": "a\"b.jsonl", "purpose": "batch", "status": "processed", "status_details": null})"));
+  file.expires_at = kNow + std::chrono::seconds(60);
+  EXPECT_EQ(json::parse(to_json(file)).at("expires_at").as_int64(), 1'764'000'060);
+}
+
+TEST(ErrorJsonTest, HasAllFourKeysAndNullForNothing) {
+  using Kind = Error::Kind;
+  const std::pair<Kind, std::string> table[] = {
+      {Kind::invalid_request, "invalid_request_error"}, {Kind::not_found, "invalid_request_error"},
+      {Kind::conflict, "invalid_request_error"},        {Kind::too_large, "invalid_request_error"},
+      {Kind::queue_full, "rate_limit_error"},           {Kind::no_space, "server_error"},
+      {Kind::unavailable, "server_error"},
+  };
+  for (const auto& [kind, type] : table) {
+    EXPECT_EQ(json::parse(to_json(Error{kind, "words"})),
+              (json::value{{"error", {{"message", "words"}, {"type", type}, {"param", nullptr}, {"code", nullptr}}}}));
+  }
+  EXPECT_EQ(to_json(Error{Kind::invalid_request, "w", "c", "p"}),
+            R"({"error":{"message":"w","type":"invalid_request_error","param":"p","code":"c"}})");
+}
+
+TEST(ListJsonTest, NamesFirstAndLastOrNull) {
+  EXPECT_EQ(list({}, "", "", false), R"({"object":"list","data":[],"first_id":null,"last_id":null,"has_more":false})");
+  EXPECT_EQ(list({R"({"id":"a"})", R"({"id":"b"})"}, "a", "b", true),
+            R"({"object":"list","data":[{"id":"a"},{"id":"b"}],"first_id":"a","last_id":"b","has_more":true})");
+}
+
+TEST(SmallJsonTest, IsAsTheContractSays) {
+  EXPECT_EQ(json::parse(deleted_file({"file-1"})), json::parse(R"({"id":"file-1","object":"file","deleted":true})"));
+  EXPECT_EQ(json::parse(model("m", kNow)),
+            json::parse(R"({"id":"m","object":"model","created":1764000000,"owned_by":"penstock"})"));
+  EXPECT_EQ(quoted("a\"\\\n\x01"), R"("a\"\\\n\u0001")");
+}
+
+TEST(StoredJsonTest, MetadataComesBackAsItWas) {
+  for (const Metadata& metadata :
+       {Metadata{}, Metadata{{"z", "1"}, {"a", ""}, {"", "\"\\\n\xC3\xA9\xF0\x9F\x98\x80"}, {"nul", std::string("\0x", 2)}}}) {
+    EXPECT_EQ(parse_metadata(metadata_json(metadata)), metadata);
+  }
+}
+
+TEST(StoredJsonTest, ErrorsComeBackAsTheyWere) {
+  const std::vector<LineError> errors = {{.code = "c", .message = "m \"x\"", .param = "p", .line = 50'001},
+                                         {.code = "d", .message = "", .param = std::nullopt, .line = std::nullopt}};
+  const auto back = parse_errors(errors_json(errors));
+  ASSERT_EQ(back.size(), 2u);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(back[i].code, errors[i].code);
+    EXPECT_EQ(back[i].message, errors[i].message);
+    EXPECT_EQ(back[i].param, errors[i].param);
+    EXPECT_EQ(back[i].line, errors[i].line);
+  }
+  EXPECT_TRUE(parse_errors(errors_json({})).empty());
+}
+
+}  // namespace
+}  // namespace penstock::wire
