@@ -87,6 +87,8 @@ Task<Response> dispatch(Services& services, Request& request) {
   Response response;
   try {
     response = co_await route(services, request);
+  } catch (const ClientGone&) {
+    throw;
   } catch (const HttpError& e) {
     response = plain_error(e.status(), e.what());
   } catch (const std::system_error& e) {

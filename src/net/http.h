@@ -34,7 +34,7 @@ class ByteSource {
  public:
   virtual ~ByteSource() = default;
   // The next bytes, valid until the next call; empty at the end. Throws HttpError for what the sender did wrong and
-  // std::exception when the far side is gone.
+  // ClientGone when it has left.
   virtual Task<std::string_view> next() = 0;
 };
 
@@ -47,6 +47,12 @@ class HttpError : public std::runtime_error {
 
  private:
   int status_;
+};
+
+// The client has closed its connection, or might as well have: nobody is left to answer.
+class ClientGone : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
 };
 
 struct Request {

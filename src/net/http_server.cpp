@@ -124,12 +124,6 @@ Response error_response(const HttpError& error) {
   return response;
 }
 
-// The client has closed its connection, or might as well have.
-class ClientGone : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
 bool has_no_body(int status) {
   return status < 200 || status == 204 || status == 304;
 }
