@@ -4,6 +4,7 @@
 import argparse
 import json
 import os
+import random
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ CLOSED_LOOP_LINES_MAX = 50_000
 
 def write_input(path, lines, seed):
     """About 580 bytes a line: a short instruction and a review of about 280 characters."""
-    rng = lab.rng_of(seed)
+    rng = random.Random(seed)
     reviews = [lab.sentence(rng, rng.randint(230, 330)) for _ in range(2_000)]
     with open(path, "w") as out:
         for i in range(lines):

@@ -4,15 +4,18 @@ import contextlib
 import http.client
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+# Whoever ends a benchmark early ends what it started, too.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 class Process:
@@ -134,7 +137,3 @@ def median(values):
 def quantile(values, q):
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
-
-
-def rng_of(seed):
-    return random.Random(seed)

@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import re
 import subprocess
 import tempfile
@@ -20,13 +21,17 @@ TOKENS_MIN, TOKENS_MAX = 4, 64
 
 def write_input(path, lines, seed):
     """Short prompts. The lengths of answers are fixed by max_tokens with ignore_eos, so both sides do the same work."""
-    rng = lab.rng_of(seed)
+    rng = random.Random(seed)
     with open(path, "w") as out:
         for i in range(lines):
             tokens = min(TOKENS_MAX, max(TOKENS_MIN, round(rng.lognormvariate(2.9, 0.7))))
             out.write(lab.batch_line(f"request-{i:05}", {
                 "model": MODEL, "messages": [{"role": "user", "content": lab.sentence(rng, rng.randint(40, 120))}],
                 "max_tokens": tokens, "ignore_eos": True, "temperature": 0}))
+
+
+def thread_flags(args):
+    return ["--threads", str(args.threads)] if args.threads else []
 
 
 @contextlib.contextmanager
@@ -36,7 +41,8 @@ def llama_server(args, folder):
     path.unlink(missing_ok=True)
     engine = lab.Process(
         [args.llama_server, "--model", args.gguf, "--alias", MODEL, "--host", path, "--parallel", args.slots,
-         "--ctx-size", args.slots * CONTEXT, "--no-kv-unified", "--cache-ram", "0", "--no-ui", "--metrics"],
+         "--ctx-size", args.slots * CONTEXT, "--no-kv-unified", "--cache-ram", "0", "--no-ui", "--metrics",
+         *thread_flags(args)],
         folder / "llama-server.log")
     with engine:
         url = f"unix:{path}"
@@ -49,7 +55,7 @@ def penstock_run(args, folder, input_path, engine_flags):
     start = time.monotonic()
     done = subprocess.run(
         [args.bin / "penstock", "run", input_path, "-o", folder / "output.jsonl", "--slots", str(args.slots), *engine_flags],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "PENSTOCK_MODEL": ""})
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PENSTOCK_LLAMA_SERVER_ARGS": ",".join(thread_flags(args))})
     wall = time.monotonic() - start
     summary = re.search(r"([\d]+) output tokens, ([\d.]+) s,", done.stderr)
     if done.returncode != 0 or not summary:
@@ -67,6 +73,7 @@ def main():
     parser.add_argument("--slots", type=int, default=8, help="sequences of the engine, and requests in flight")
     parser.add_argument("--runs", type=int, default=3, help="pairs of closed loop and Penstock, one after the other")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=0, help="of llama-server; fewer than cores on a busy machine")
     parser.add_argument("--no-managed", action="store_true", help="leave out the run with an engine of Penstock's own")
     parser.add_argument("--bin", type=Path, default=lab.ROOT / "build/release", help="where the programs are")
     parser.add_argument("--llama-server", type=Path, default=lab.ROOT / "build/llama/bin/llama-server")
@@ -97,7 +104,8 @@ def main():
         raise SystemExit(f"the runs did not do the same work: output tokens {sorted(tokens)}")
 
     result = {
-        "benchmark": "utilisation", "lines": args.lines, "slots": args.slots, "runs": args.runs, "seed": args.seed,
+        "benchmark": "utilisation", "lines": args.lines, "slots": args.slots, "threads": args.threads, "runs": args.runs,
+        "seed": args.seed,
         "output_tokens": tokens.pop(),
         "closed_loop_seconds": round(lab.median(loops), 2),
         "penstock_seconds": round(lab.median(makespans), 2),

@@ -1,18 +1,16 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <boost/json.hpp>
 #include <cassert>
 #include <limits>
 #include <stdexcept>
 
+#include "model/wire.h"
 #include "store/columns.h"
 #include "store/store.h"
 
 namespace penstock {
 namespace {
-
-namespace json = boost::json;
 
 struct StatusTime {
   BatchStatus status;
@@ -37,46 +35,6 @@ const char* time_column(BatchStatus status) {
   throw std::logic_error("no batch becomes validating");
 }
 
-std::optional<std::string> to_json(const std::optional<Metadata>& metadata) {
-  if (!metadata) return std::nullopt;
-  json::object object;
-  for (const auto& [key, value] : *metadata) object.emplace(key, value);
-  return json::serialize(object);
-}
-
-Metadata metadata_from_json(std::string_view text) {
-  const json::value parsed = json::parse(text);
-  Metadata metadata;
-  for (const auto& [key, value] : parsed.as_object()) metadata.emplace_back(key, value.as_string());
-  return metadata;
-}
-
-std::string to_json(const std::vector<LineError>& errors) {
-  json::array array;
-  for (const LineError& error : errors) {
-    json::object object{{"code", error.code}, {"message", error.message}};
-    if (error.param) object["param"] = *error.param;
-    if (error.line) object["line"] = *error.line;
-    array.push_back(std::move(object));
-  }
-  return json::serialize(array);
-}
-
-std::vector<LineError> errors_from_json(std::string_view text) {
-  const json::value parsed = json::parse(text);
-  std::vector<LineError> errors;
-  for (const json::value& value : parsed.as_array()) {
-    const json::object& object = value.as_object();
-    LineError error;
-    error.code = object.at("code").as_string();
-    error.message = object.at("message").as_string();
-    if (const auto* param = object.if_contains("param")) error.param = param->as_string();
-    if (const auto* line = object.if_contains("line")) error.line = line->as_int64();
-    errors.push_back(std::move(error));
-  }
-  return errors;
-}
-
 constexpr const char* kBatchColumns =
     "seq, id, input_file_id, endpoint, completion_window, metadata, output_expires_after, model, status, total, "
     "completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, errors, error_total, "
@@ -90,7 +48,7 @@ Batch read_batch(const sql::Row& row) {
   batch.input_file_id.value = row.text(column++);
   batch.endpoint = row.text(column++);
   batch.completion_window = row.text(column++);
-  if (const auto metadata = text_at(row, column++)) batch.metadata = metadata_from_json(*metadata);
+  if (const auto metadata = text_at(row, column++)) batch.metadata = wire::parse_metadata(*metadata);
   batch.output_expires_after_seconds = integer_at(row, column++);
   batch.model = text_at(row, column++);
   batch.status = parse_batch_status(row.text(column++));
@@ -98,7 +56,7 @@ Batch read_batch(const sql::Row& row) {
                                &batch.usage.cached, &batch.usage.output, &batch.usage.reasoning}) {
     *number = row.integer(column++);
   }
-  if (const auto errors = text_at(row, column++)) batch.errors = errors_from_json(*errors);
+  if (const auto errors = text_at(row, column++)) batch.errors = wire::parse_errors(*errors);
   batch.error_total = row.integer(column++);
   if (auto id = text_at(row, column++)) batch.output_file_id = FileId{std::move(*id)};
   if (auto id = text_at(row, column++)) batch.error_file_id = FileId{std::move(*id)};
@@ -167,11 +125,13 @@ Result<void> Store::insert_batch(const Batch& batch, const QueueLimits& limits) 
         "queue_full"};
   }
 
+  std::optional<std::string> metadata;
+  if (batch.metadata) metadata = wire::metadata_json(*batch.metadata);
   sql_.execute(
       "INSERT INTO batches (id, input_file_id, endpoint, completion_window, metadata, output_expires_after, model,"
       " status, total, created_ms, expires_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
       {batch.id.value, batch.input_file_id.value, batch.endpoint, batch.completion_window,
-       value_of(to_json(batch.metadata)), value_of(batch.output_expires_after_seconds), value_of(batch.model),
+       value_of(metadata), value_of(batch.output_expires_after_seconds), value_of(batch.model),
        to_string(batch.status), batch.counts.total, to_ms(batch.created_at), to_ms(batch.expires_at)});
   return {};
 }
@@ -218,7 +178,7 @@ bool Store::fail_batch(const BatchId& id, const std::vector<LineError>& errors, 
   return sql_.execute(
              "UPDATE batches SET status = 'failed', failed_ms = $1, errors = $2, error_total = $3"
              " WHERE id = $4 AND status = 'validating'",
-             {to_ms(now), to_json(errors), error_total, id.value}) == 1;
+             {to_ms(now), wire::errors_json(errors), error_total, id.value}) == 1;
 }
 
 bool Store::start_batch(const BatchId& id, const std::string& model, std::int64_t total, Timestamp now) {

@@ -70,6 +70,7 @@ class Process {
   }
   void start() {
     start_dispatcher();
+    lifecycle_runs_ = true;
     run_task(loop, lifecycle.resume());
   }
   void stop(Millis patience = Millis{0}) {
@@ -83,7 +84,7 @@ class Process {
     run_task(loop, engines.stop());
   }
 
-  // A batch as the API stores it; with start() alone it is driven to its end.
+  // A batch as the API stores it; after start() it is driven to its end.
   BatchId submit(const std::string& jsonl, Millis window = std::chrono::hours(24)) {
     Batch batch;
     batch.id = {random_id("batch_")};
@@ -102,9 +103,8 @@ class Process {
     if (lifecycle_runs_) lifecycle.start(batch.id);
     return batch.id;
   }
-  // The same, validated and in progress, without a Lifecycle.
+  // The same, validated and in progress already. Before start().
   BatchId submit_running(const std::string& jsonl) {
-    lifecycle_runs_ = false;
     const BatchId id = submit(jsonl);
     const Validated checked =
         validate(*disk.blobs->open(batch(id).input_file_id.value), {.endpoint = "/v1/chat/completions", .models = {}});
@@ -164,7 +164,7 @@ class Process {
     co_await engines.stop();
   }
 
-  bool lifecycle_runs_ = true;
+  bool lifecycle_runs_ = false;
   bool stopped_ = false;
 };
 

@@ -251,10 +251,12 @@ def test_missing_parameter_of_a_batch_is_named(shared_server):
     assert (error["param"], error["code"]) == ("input_file_id", "missing_required_parameter")
 
 
-def test_deleting_the_input_does_not_wedge_its_batch(client):
+def test_input_of_an_unfinished_batch_cannot_be_deleted(client):
     batch = create_batch(client, [line(f"line {n}") for n in range(4)])
-    client.files.delete(batch.input_file_id)
-    assert finished(client, batch).status in ("completed", "failed")
+    with pytest.raises(openai.BadRequestError, match="input of a batch that has not finished"):
+        client.files.delete(batch.input_file_id)
+    assert finished(client, batch).request_counts.completed == 4
+    assert client.files.delete(batch.input_file_id).deleted
 
 
 def test_unfinished_batch_has_all_keys(client, shared_server):
