@@ -59,7 +59,9 @@ Task<> send_all(TaskGroup& senders, HttpClient& client, Load& load, std::size_t 
 double cpu_seconds() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
@@ -99,8 +101,8 @@ int run(int argc, char** argv) {
   if (load.failed > 0) fmt::print(stderr, "closed_loop: {} failed, first: {}\n", load.failed, load.first_failure);
   const auto requests = static_cast<double>(load.bodies.size());
   fmt::print(
-      R"({{"requests": {}, "failed": {}, "seconds": {:.3f}, "requests_per_second": {:.1f}, "cpu_us_per_request": {:.2f}, )"
-      R"("output_tokens": {}}})"
+      R"({{"requests": {}, "failed": {}, "seconds": {:.3f}, "requests_per_second": {:.1f}, )"
+      R"("cpu_us_per_request": {:.2f}, "output_tokens": {}}})"
       "\n",
       load.bodies.size(), load.failed, seconds, requests / seconds, cpu * 1e6 / requests, output_tokens(load.answers));
   return load.failed == 0 ? 0 : 1;

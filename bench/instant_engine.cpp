@@ -16,9 +16,9 @@ constexpr std::size_t kBodySizeMax = 64 << 20;
 // About 600 bytes, as servers of models answer a short question.
 constexpr const char* kAnswer =
     R"({{"id":"chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG","object":"chat.completion","created":1741570283,"model":"{}",)"
-    R"("choices":[{{"index":0,"message":{{"role":"assistant","content":"The review is positive: the writer praises the )"
-    R"(battery and the screen, finds the keyboard a little loud, and would buy the same machine again.\nSentiment: )"
-    R"(positive","refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{)"
+    R"("choices":[{{"index":0,"message":{{"role":"assistant","content":"The review is positive: the writer praises )"
+    R"(the battery and the screen, finds the keyboard a little loud, and would buy the same machine again.\n)"
+    R"(Sentiment: positive","refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{)"
     R"("prompt_tokens":112,"completion_tokens":36,"total_tokens":148,"prompt_tokens_details":{{"cached_tokens":64}},)"
     R"("completion_tokens_details":{{"reasoning_tokens":0}}}},"service_tier":"default","system_fingerprint":)"
     R"("fp_fc9f1d7035"}})";
@@ -28,8 +28,8 @@ class InstantEngine {
   InstantEngine(Clock& clock, const std::string& model, Millis delay)
       : clock_(clock),
         delay_(delay),
-        models_(fmt::format(R"({{"object":"list","data":[{{"id":"{}","object":"model","created":0,"owned_by":"bench"}}]}})",
-                            model)),
+        models_(fmt::format(
+            R"({{"object":"list","data":[{{"id":"{}","object":"model","created":0,"owned_by":"bench"}}]}})", model)),
         answer_(fmt::format(fmt::runtime(kAnswer), model)) {}
 
   Task<Response> handle(Request& request) {

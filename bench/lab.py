@@ -26,7 +26,8 @@ class Process:
         self.log = Path(log)
         with open(self.log, "w") as err:
             self.process = subprocess.Popen(
-                [str(a) for a in argv], stdout=subprocess.PIPE, stderr=err, text=True, env={**os.environ, **(env or {})})
+                [str(a) for a in argv], stdout=subprocess.PIPE, stderr=err, text=True,
+                env={**os.environ, **(env or {})})
 
     def __enter__(self):
         return self
@@ -112,9 +113,11 @@ def closed_loop(program, path, engine, in_flight, lines=None):
     return json.loads(done.stdout)
 
 
-WORDS = ("the battery lasts two days and screen is bright enough outdoors but keyboard feels loud delivery took nine "
-         "longer than promised support answered within an hour would buy this machine again price fair speakers weak "
-         "update broke camera returned it after week refund came quickly box was damaged colour differs from picture").split()
+WORDS = (
+    "the battery lasts two days and screen is bright enough outdoors but keyboard feels loud delivery took nine "
+    "longer than promised support answered within an hour would buy this machine again price fair speakers weak "
+    "update broke camera returned it after week refund came quickly box was damaged colour differs from picture"
+).split()
 
 
 def sentence(rng, size):

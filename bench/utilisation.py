@@ -50,14 +50,25 @@ def llama_server(args, folder):
         yield url
 
 
+def engine_steps(url):
+    """How many batches the engine has computed, and how many of its slots were busy in the average one."""
+    conn = lab.connection(url)
+    conn.request("GET", "/metrics")
+    text = conn.getresponse().read().decode()
+    return tuple(float(re.search(rf"^llamacpp:{name} (\S+)", text, re.MULTILINE)[1])
+                 for name in ("n_decode_total", "n_busy_slots_per_decode"))
+
+
 def penstock_run(args, folder, input_path, engine_flags):
     """Returns the batch's makespan, the wall time of the whole command, and the output tokens."""
     start = time.monotonic()
     done = subprocess.run(
-        [args.bin / "penstock", "run", input_path, "-o", folder / "output.jsonl", "--slots", str(args.slots), *engine_flags],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "PENSTOCK_LLAMA_SERVER_ARGS": ",".join(thread_flags(args))})
+        [args.bin / "penstock", "run", input_path, "-o", folder / "output.jsonl", "--slots", str(args.slots),
+         *engine_flags],
+        stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PENSTOCK_LLAMA_SERVER_ARGS": ",".join(thread_flags(args))})
     wall = time.monotonic() - start
-    summary = re.search(r"([\d]+) output tokens, ([\d.]+) s,", done.stderr)
+    summary = re.search(r"(\d+) output tokens, ([\d.]+) s,", done.stderr)
     if done.returncode != 0 or not summary:
         raise SystemExit(f"penstock run ended with {done.returncode}:\n{done.stderr}")
     with open(folder / "output.jsonl") as f:
@@ -73,14 +84,15 @@ def main():
     parser.add_argument("--slots", type=int, default=8, help="sequences of the engine, and requests in flight")
     parser.add_argument("--runs", type=int, default=3, help="pairs of closed loop and Penstock, one after the other")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=0, help="of llama-server; fewer than cores on a busy machine")
+    parser.add_argument("--threads", type=int, default=0,
+                        help="of llama-server; fewer than cores on a busy machine")
     parser.add_argument("--no-managed", action="store_true", help="leave out the run with an engine of Penstock's own")
     parser.add_argument("--bin", type=Path, default=lab.ROOT / "build/release", help="where the programs are")
     parser.add_argument("--llama-server", type=Path, default=lab.ROOT / "build/llama/bin/llama-server")
     parser.add_argument("--gguf", type=Path, default=lab.ROOT / "build/models/SmolLM2-135M-Instruct.Q4_1.gguf")
     args = parser.parse_args()
 
-    loops, makespans, walls, tokens = [], [], [], set()
+    loops, makespans, walls, loop_steps, penstock_steps, tokens = [], [], [], [], [], set()
     with tempfile.TemporaryDirectory(prefix="penstock-p2-") as name:
         folder = Path(name)
         input_path = folder / "input.jsonl"
@@ -88,10 +100,12 @@ def main():
         for _ in range(args.runs):
             with llama_server(args, folder) as url:
                 limit = lab.closed_loop(args.bin / "bench/closed_loop", input_path, url, args.slots)
+                loop_steps.append(engine_steps(url))
             loops.append(limit["seconds"])
             tokens.add(limit["output_tokens"])
             with llama_server(args, folder) as url:
                 makespan, wall, output = penstock_run(args, folder, input_path, ["--engine", url])
+                penstock_steps.append(engine_steps(url))
             makespans.append(makespan)
             walls.append(wall)
             tokens.add(output)
@@ -104,7 +118,8 @@ def main():
         raise SystemExit(f"the runs did not do the same work: output tokens {sorted(tokens)}")
 
     result = {
-        "benchmark": "utilisation", "lines": args.lines, "slots": args.slots, "threads": args.threads, "runs": args.runs,
+        "benchmark": "utilisation", "lines": args.lines, "slots": args.slots,
+        "threads": args.threads, "runs": args.runs,
         "seed": args.seed,
         "output_tokens": tokens.pop(),
         "closed_loop_seconds": round(lab.median(loops), 2),
@@ -112,6 +127,9 @@ def main():
         "penstock_wall_seconds": round(lab.median(walls), 2),
         "ratio": round(lab.median([b / a for a, b in zip(loops, makespans)]), 3),
         "wall_ratio": round(lab.median([b / a for a, b in zip(loops, walls)]), 3),
+        "steps_ratio": round(lab.median([b[0] / a[0] for a, b in zip(loop_steps, penstock_steps)]), 3),
+        "closed_loop_busy_slots": round(lab.median([busy for _, busy in loop_steps]), 2),
+        "penstock_busy_slots": round(lab.median([busy for _, busy in penstock_steps]), 2),
         "ratios": [round(b / a, 3) for a, b in zip(loops, makespans)],
     }
     if managed:

@@ -26,6 +26,7 @@ check() {
   outcomes+=("$(printf '%-6s  %-40s %4d s' $outcome "$name" $((SECONDS - start)))")
 }
 
+# shellcheck disable=SC2317,SC2329  # it is run through check
 test_with_sanitizers() {
   step configure-asan 'Configuring Penstock (asan)' cmake --preset asan &&
     step build-asan 'Building the unit tests with ASan and UBSan' cmake --build --preset asan &&

@@ -73,7 +73,8 @@ int run_command(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? kExitOk : kExitUsage;
+    if (e.get_exit_code() == 0) return app.exit(e);  // help or version
+    throw UsageError(std::string(e.what()) + " (penstock --help says more)");
   }
   if (*running.app) return run(running.config(log::Level::warn), options);
   if (print) {

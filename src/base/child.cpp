@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -30,6 +31,8 @@ constexpr std::size_t kLineSizeMax = 4096;  // a longer line is cut into several
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  // Whatever was opened without O_CLOEXEC: a listening socket in a child's hands would outlive us.
+  ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
   ::execvp(argv[0], argv);
   const int error = errno;
   [[maybe_unused]] const auto written = ::write(failure, &error, sizeof error);

@@ -210,8 +210,9 @@ void apply_file(Config& config, Origins& origins, const std::string& file) {
       const auto* models = node.as_table();
       if (!models) throw UsageError(fmt::format("{}: models: expected a table of NAME = \"FILE.gguf\"", file));
       for (const auto& [name, path] : *models) {
-        const std::string text = scalar_text(path, fmt::format("models.{}", name.str()), file);
-        config.models[std::string(name.str())] = from_folder(folder, text, PathKind::path);
+        const auto* text = path.as_string();
+        if (!text) throw UsageError(fmt::format("{}: models.{}: expected the path of a GGUF file", file, name.str()));
+        config.models[std::string(name.str())] = from_folder(folder, text->get(), PathKind::path);
       }
       origins[key] = file;
       continue;
@@ -283,7 +284,9 @@ std::string print_config(const GivenFlags& flags, const std::optional<std::strin
   };
   std::string out;
   for (const Setting& setting : all_settings()) {
-    out += fmt::format("{} = {}  # {}\n", setting.info.key, setting.show(config), origin(setting.info.key));
+    const std::string value = setting.show(config);
+    const bool unset = value == quote("");
+    out += fmt::format("{}{} = {}  # {}\n", unset ? "# " : "", setting.info.key, value, origin(setting.info.key));
   }
   out += fmt::format("\n[models]  # {}\n", origin("models"));
   for (const auto& [name, path] : config.models) out += fmt::format("{} = {}\n", quote(name), quote(path));

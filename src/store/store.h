@@ -93,8 +93,6 @@ class Store {
   // `lease_until` are on the clock that all workers of this database share.
   std::vector<ClaimedSpan> claim_spans(const std::string& owner, const std::string& model, std::int64_t limit,
                                        Moment now, Moment lease_until);
-  // The models of in_progress batches that have a span free for a claim at `now`.
-  std::vector<std::string> waiting_models(Moment now);
   void renew_leases(const std::string& owner, Moment lease_until);
   // What it holds is free for another claim.
   void release_leases(const std::string& owner);

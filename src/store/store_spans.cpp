@@ -126,16 +126,6 @@ std::vector<ClaimedSpan> Store::claim_spans(const std::string& owner, const std:
   return spans;
 }
 
-std::vector<std::string> Store::waiting_models(Moment now) {
-  std::vector<std::string> models;
-  sql_.execute("SELECT model FROM batches b WHERE " PENSTOCK_UNFINISHED
-               " AND status = 'in_progress'"
-               " AND EXISTS (SELECT 1 FROM spans s WHERE s.batch_seq = b.seq AND s.entries > s.completed + s.failed"
-               " AND s.lease_until_ms <= $1) GROUP BY model ORDER BY MIN(seq)",
-               {to_ms(now)}, [&](const sql::Row& row) { models.emplace_back(row.text(0)); });
-  return models;
-}
-
 void Store::renew_leases(const std::string& owner, Moment lease_until) {
   sql_.execute("UPDATE spans SET lease_until_ms = $1 WHERE owner = $2 AND " PENSTOCK_OPEN, {to_ms(lease_until), owner});
 }

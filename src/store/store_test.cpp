@@ -426,8 +426,6 @@ TEST_F(StoreTest, ALeasedSpanIsNotClaimedUntilItsLeaseEnds) {
   const auto first = claim(1, "w1", kEarly);
   ASSERT_EQ(first.size(), 1u);
   EXPECT_TRUE(claim(1, "w2", kLate - Millis(1)).empty());
-  EXPECT_TRUE(store.waiting_models(kLate - Millis(1)).empty());
-  EXPECT_EQ(store.waiting_models(kLate), std::vector<std::string>{"m"});
   const auto second = claim(1, "w2", kLate);
   ASSERT_EQ(second.size(), 1u);
   EXPECT_GT(second[0].token, first[0].token);
@@ -512,15 +510,7 @@ TEST_F(StoreTest, LinesInFlightAtACancelAreSavedButNoneIsClaimed) {
   ASSERT_TRUE(store.request_cancel(id, kNow));
   EXPECT_TRUE(store.save_results(answers(span, 0, 2)));
   EXPECT_TRUE(claim(9, "w", kLate).empty());
-  EXPECT_TRUE(store.waiting_models(kLate).empty());
   EXPECT_EQ(store.find_batch(id)->counts, (Counts{1024, 2, 0}));
-}
-
-TEST_F(StoreTest, WaitingModelsAreToldOnceOldestFirst) {
-  add_running("batch_1", 10, "b");
-  add_running("batch_2", 10, "a");
-  add_running("batch_3", 10, "b");
-  EXPECT_EQ(store.waiting_models(kEarly), (std::vector<std::string>{"b", "a"}));
 }
 
 TEST_F(StoreTest, OpenSpansAreFoundByTheirIndex) {
@@ -533,8 +523,7 @@ TEST_F(StoreTest, OpenSpansAreFoundByTheirIndex) {
       << explaining.plan;
   EXPECT_EQ(explaining.plan.find("BLOOM"), std::string::npos) << explaining.plan;
   EXPECT_EQ(explaining.plan.find("ORDER BY"), std::string::npos) << explaining.plan;  // no sorting
-  for (const auto& call : std::vector<std::function<void()>>{[&] { explained.waiting_models(kEarly); },
-                                                             [&] { explained.renew_leases("w", kLate); },
+  for (const auto& call : std::vector<std::function<void()>>{[&] { explained.renew_leases("w", kLate); },
                                                              [&] { explained.remaining(id); }}) {
     explaining.plan.clear();
     call();

@@ -34,10 +34,11 @@ class FakeClock : public Clock {
     }
   }
 
-  // When the next alarm rings; nothing when none is set.
-  std::optional<Moment> next_alarm() const {
-    if (alarms_.empty()) return std::nullopt;
-    return alarms_.begin()->first.first;
+  bool has_alarms() const { return !alarms_.empty(); }
+  // Whether somebody waits for exactly then.
+  bool has_alarm_at(Moment when) const {
+    const auto it = alarms_.lower_bound({when, 0});
+    return it != alarms_.end() && it->first.first == when;
   }
 
  private:

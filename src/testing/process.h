@@ -134,6 +134,10 @@ class Process {
   [[nodiscard]] bool until_ended(const BatchId& id) {
     return until([&] { return is_terminal(batch(id).status); });
   }
+  // Lets what is under way get as far as it can: each step of it takes its turn at the database.
+  void settle() {
+    for (int turn = 0; turn < 10; ++turn) write([](Store&) {});
+  }
   // Time passes for the alarms that are set now.
   void advance(Millis step) {
     poll(loop);

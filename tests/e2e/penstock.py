@@ -149,7 +149,7 @@ def create_batch(client, lines, endpoint="/v1/chat/completions", **options):
     return client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h", **options)
 
 
-def finished(client, batch, seconds=120):
+def finished(client, batch, seconds=240):
     """Waits for the batch to end, and returns it."""
 
     def ended():

@@ -13,7 +13,7 @@ def test_cancelled_batch_keeps_what_is_done_and_names_the_rest(client):
     cancelled = client.batches.cancel(batch.id)
     assert cancelled.status in ("cancelling", "cancelled")
     assert cancelled.cancelling_at
-    batch = finished(client, batch, seconds=60)
+    batch = finished(client, batch)
     assert batch.status == "cancelled"
     assert batch.cancelled_at >= batch.cancelling_at
     assert batch.completed_at is None

@@ -6,7 +6,7 @@ from penstock import children, create_batch, error_lines, finished, is_running, 
 
 
 def test_killed_server_goes_on_and_answers_every_line_exactly_once(new_server):
-    total = 120
+    total = 80
     server = new_server()
     client = server.client()
     lines = [line(f"line {n}", {"max_tokens": 12}) for n in range(total)]

@@ -1,0 +1,262 @@
+#include "engine/http_engine.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/asio/ip/tcp.hpp>
+
+#include "base/log.h"
+#include "net/http_server.h"
+#include "testing/fake_clock.h"
+#include "testing/fixtures.h"
+#include "testing/run_task.h"
+
+namespace penstock {
+namespace {
+
+// An engine and a server on loopback that plays the far side.
+class HttpEngineTest : public testing::Test {
+ protected:
+  HttpEngineTest() { log::set_level(log::Level::off); }
+  ~HttpEngineTest() override {
+    tasks.cancel();
+    down();
+    EXPECT_TRUE(run_until(loop, [&] { return tasks.size() == 0; }));
+    log::set_level(log::Level::info);
+  }
+
+  void up() {
+    server = std::make_unique<HttpServer>(loop, clock, HttpServer::Options{.port = port},
+                                          [this](Request& request) { return handle(request); });
+    server->listen();
+    port = server->port();
+    serving = std::make_unique<TaskGroup>(loop);
+    serving->spawn("server", server->run());
+  }
+  void down() {
+    if (!server) return;
+    run_task(loop, server->stop(Millis{0}));
+    serving->cancel();
+    EXPECT_TRUE(run_until(loop, [&] { return serving->size() == 0; }));
+    server.reset();
+  }
+
+  Task<Response> handle(Request& request) {
+    requests.push_back(request.method + " " + request.path);
+    authorization = std::string(request.headers.find("authorization").value_or("none"));
+    content_type = std::string(request.headers.find("content-type").value_or("none"));
+    body = co_await read_all(*request.body, 1 << 20);
+    Response response;
+    response.status = request.method == "GET" ? models_status : answer_status;
+    response.body = request.method == "GET" ? models : answer;
+    for (const auto& [name, value] : answer_headers) response.headers.add(name, value);
+    co_return response;
+  }
+
+  HttpEngine& make(const std::string& base = "", HttpEngine::Options options = {}) {
+    options.endpoint = Endpoint::parse(fmt::format("http://127.0.0.1:{}{}", port, base)).value();
+    options.name = "engine";
+    engine = std::make_unique<HttpEngine>(loop, clock, std::move(options), [this] { ++changes; });
+    return *engine;
+  }
+  HttpEngine& start(const std::string& base = "", HttpEngine::Options options = {}) {
+    make(base, std::move(options));
+    tasks.spawn("engine", engine->run());
+    return *engine;
+  }
+  Answer send(std::string_view text = "{}") {
+    return run_task(loop, engine->send("/v1/chat/completions", text));
+  }
+  [[nodiscard]] bool until_ready() {
+    return run_until(loop, [&] { return engine->ready(); });
+  }
+
+  // With time passing, so that it is probed again.
+  [[nodiscard]] bool until_ready_later() {
+    return run_until(loop, [&] {
+      clock.advance(Millis{100});
+      return engine->ready();
+    });
+  }
+
+  asio::io_context loop;
+  FakeClock clock{loop};
+  TaskGroup tasks{loop};
+  std::unique_ptr<HttpServer> server;
+  std::unique_ptr<TaskGroup> serving;
+  std::unique_ptr<HttpEngine> engine;
+  std::uint16_t port = 0;
+  int changes = 0;
+
+  std::string models = R"({"object":"list","data":[{"id":"m"},{"id":"n"},{"x":1},7]})", answer = "{\"a\": 1}";
+  int models_status = 200, answer_status = 200;
+  std::vector<std::pair<std::string, std::string>> answer_headers;
+  std::vector<std::string> requests;
+  std::string authorization, content_type, body;
+};
+
+TEST_F(HttpEngineTest, ReadsItsModelsAndIsReady) {
+  up();
+  HttpEngine& e = start();
+  EXPECT_FALSE(e.ready());
+  EXPECT_TRUE(e.models().empty());
+  EXPECT_FALSE(e.trouble().empty());
+  ASSERT_TRUE(until_ready());
+  EXPECT_EQ(e.models(), (std::vector<std::string>{"m", "n"}));
+  EXPECT_EQ(e.trouble(), "");
+  EXPECT_EQ(changes, 1);
+  EXPECT_EQ(authorization, "none");
+}
+
+TEST_F(HttpEngineTest, TheBasePathMayEndInV1OrLeaveItOut) {
+  up();
+  for (const auto& [base, path] : {std::pair{"", "/v1"}, {"/", "/v1"}, {"/v1", "/v1"}, {"/v1/", "/v1"}, {"/deep/v1", "/deep/v1"}, {"/deep", "/deep/v1"}}) {
+    requests.clear();
+    start(base);
+    ASSERT_TRUE(until_ready());
+    EXPECT_EQ(send("{\"b\":1}").status, 200);
+    EXPECT_EQ(requests, (std::vector<std::string>{fmt::format("GET {}/models", path), fmt::format("POST {}/chat/completions", path)}));
+    EXPECT_EQ(body, "{\"b\":1}");
+    EXPECT_EQ(content_type, "application/json");
+    tasks.cancel();
+    ASSERT_TRUE(run_until(loop, [&] { return tasks.size() == 0; }));
+  }
+}
+
+TEST_F(HttpEngineTest, SendsItsKeyWithEveryRequest) {
+  up();
+  start("", {.endpoint = {}, .name = {}, .key = "sk-secret", .only_model = {}});
+  ASSERT_TRUE(until_ready());
+  EXPECT_EQ(authorization, "Bearer sk-secret");
+  authorization.clear();
+  send();
+  EXPECT_EQ(authorization, "Bearer sk-secret");
+}
+
+TEST_F(HttpEngineTest, ServesOneModelAloneWhenToldTo) {
+  up();
+  const HttpEngine::Options only_n{.endpoint = {}, .name = {}, .key = {}, .only_model = "n"};
+  start("", only_n);
+  ASSERT_TRUE(until_ready());
+  EXPECT_EQ(engine->models(), std::vector<std::string>{"n"});
+  tasks.cancel();
+  ASSERT_TRUE(run_until(loop, [&] { return tasks.size() == 0; }));
+
+  models_status = 404;  // it does not list its models
+  start("", only_n);
+  ASSERT_TRUE(until_ready());
+  EXPECT_EQ(engine->models(), std::vector<std::string>{"n"});
+}
+
+TEST_F(HttpEngineTest, IsNotReadyWithoutTheOneModelThatWasAskedFor) {
+  up();
+  start("", {.endpoint = {}, .name = {}, .key = {}, .only_model = "other"});
+  ASSERT_TRUE(run_until(loop, [&] { return engine->trouble().find("other") != std::string::npos; }));
+  EXPECT_FALSE(engine->ready());
+  EXPECT_EQ(changes, 0);
+  models = R"({"data":[{"id":"other"}]})";
+  ASSERT_TRUE(until_ready_later());
+}
+
+TEST_F(HttpEngineTest, GarbageInsteadOfModelsDoesNoHarm) {
+  up();
+  for (const std::string text : {"", "[]", "{\"data\":7}", "<html>", "{}"}) {
+    models = text;
+    start();
+    ASSERT_TRUE(until_ready()) << text;
+    EXPECT_TRUE(engine->models().empty()) << text;
+    tasks.cancel();
+    ASSERT_TRUE(run_until(loop, [&] { return tasks.size() == 0; }));
+  }
+}
+
+TEST_F(HttpEngineTest, GivesTheAnswerAsItIs) {
+  up();
+  start();
+  ASSERT_TRUE(until_ready());
+  answer_headers = {{"X-Request-Id", "req-7"}, {"Retry-After", "9"}};
+  const Answer good = send();
+  EXPECT_EQ(good.kind, Answer::Kind::response);
+  EXPECT_EQ(good.status, 200);
+  EXPECT_EQ(good.body, "{\"a\": 1}");
+  EXPECT_EQ(good.request_id, "req-7");
+  EXPECT_FALSE(good.retry_after);
+  EXPECT_TRUE(engine->ready());
+}
+
+TEST_F(HttpEngineTest, ReadsForHowLongItIsToBeLeftAlone) {
+  up();
+  start();
+  ASSERT_TRUE(until_ready());
+  answer_status = 429;
+  const std::pair<const char*, std::optional<Millis>> table[] = {
+      {"7", Millis{7'000}},   {"0.5", Millis{500}}, {"0", Millis{0}},      {"100000", Millis{120'000}},
+      {"-5", Millis{0}},      {"soon", {}},         {"", {}},              {"nan", {}},
+      {"Wed, 21 Oct 2015 07:28:00 GMT", {}},
+  };
+  for (const auto& [text, expected] : table) {
+    answer_headers = {{"Retry-After", text}};
+    EXPECT_EQ(send().retry_after, expected) << text;
+  }
+  answer_headers.clear();
+  EXPECT_FALSE(send().retry_after);
+}
+
+TEST_F(HttpEngineTest, GoesDownWhenItCannotBeReachedAndComesBack) {
+  up();
+  start();
+  ASSERT_TRUE(until_ready());
+  send();
+  down();
+  const Answer none = send();
+  EXPECT_EQ(none.kind, Answer::Kind::unreachable);
+  EXPECT_FALSE(none.message.empty());
+  EXPECT_FALSE(engine->ready());
+  EXPECT_FALSE(engine->trouble().empty());
+  EXPECT_EQ(engine->models(), (std::vector<std::string>{"m", "n"}));  // what it said when it was last up
+  EXPECT_EQ(changes, 2);
+
+  models = R"({"data":[{"id":"new"}]})";
+  up();
+  ASSERT_TRUE(until_ready_later());
+  EXPECT_EQ(engine->models(), std::vector<std::string>{"new"});
+  EXPECT_EQ(changes, 3);
+  EXPECT_EQ(send().status, 200);
+}
+
+TEST_F(HttpEngineTest, AnEngineThatIsStillLoadingIsAskedAgainWithGrowingPauses) {
+  up();
+  models_status = 503;
+  start();
+  std::size_t asked = 0;
+  for (const int pause : {100, 200, 400, 800, 1'600, 2'000, 2'000}) {
+    ASSERT_TRUE(run_until(loop, [&] { return requests.size() == asked + 1 && engine->trouble().find("503") != std::string::npos; }));
+    // The answer is read and the pause has begun once its alarm is the next one.
+    const Moment due = clock.monotonic() + Millis{pause};
+    ASSERT_TRUE(run_until(loop, [&] { return clock.has_alarm_at(due); })) << pause;
+    ++asked;
+    clock.advance(Millis{pause - 1});
+    poll(loop);
+    EXPECT_EQ(requests.size(), asked) << pause;
+    clock.advance(Millis{1});
+  }
+  models_status = 200;
+  ASSERT_TRUE(until_ready_later());
+}
+
+TEST_F(HttpEngineTest, ALineThatTakesTooLongIsATimeoutAndTheEngineStaysReady) {
+  asio::ip::tcp::acceptor silent(loop, {asio::ip::address_v4::loopback(), 0});
+  port = silent.local_endpoint().port();
+  make("", {.endpoint = {}, .name = {}, .key = {}, .only_model = {}, .line_timeout = Millis{1'000}});
+  std::optional<Answer> got;
+  std::exception_ptr failure;
+  tasks.spawn("send", keep_result(engine->send("/v1/chat/completions", "{}"), got, failure));
+  ASSERT_TRUE(run_until(loop, [&] {
+    clock.advance(Millis{10});
+    return got.has_value();
+  }));
+  EXPECT_EQ(got->kind, Answer::Kind::timeout);
+  EXPECT_EQ(changes, 0);
+}
+
+}  // namespace
+}  // namespace penstock

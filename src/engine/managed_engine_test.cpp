@@ -1,0 +1,175 @@
+#include "engine/managed_engine.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "testing/fake_clock.h"
+#include "testing/fixtures.h"
+#include "testing/run_task.h"
+
+namespace penstock {
+namespace {
+
+// A shell or Python script stands in for llama-server; each start leaves a line in the file "starts".
+class ManagedEngineTest : public testing::Test {
+ protected:
+  ManagedEngineTest() { log::set_level(log::Level::off); }
+  ~ManagedEngineTest() override {
+    tasks.cancel();
+    EXPECT_TRUE(run_until(loop, [&] { return tasks.size() == 0; }));
+    poll(loop);
+    log::set_level(log::Level::info);
+  }
+
+  ManagedEngine& start(const std::string& script, std::vector<std::string> extra_args = {}) {
+    const std::string program = folder.write("server", script);
+    ::chmod(program.c_str(), 0700);
+    return start_program(program, std::move(extra_args));
+  }
+  ManagedEngine& start_program(const std::string& program, std::vector<std::string> extra_args = {}) {
+    ManagedEngine::Options options{.program = program,
+                                   .model = "m",
+                                   .gguf = folder / "m.gguf",
+                                   .socket = folder / "m.sock",
+                                   .slots = 3,
+                                   .context = 100,
+                                   .extra_args = std::move(extra_args)};
+    engine = std::make_unique<ManagedEngine>(loop, clock, std::move(options), [this] { ++changes; });
+    tasks.keep("engine", clock, [this] { return engine->run(); });
+    return *engine;
+  }
+  std::string shell(const std::string& script) const {
+    return fmt::format("#!/bin/sh\necho start >> {}\n{}\n", folder / "starts", script);
+  }
+  // Answers everything with its command line.
+  std::string server(const std::string& more = "") const {
+    return fmt::format(R"(#!/usr/bin/env python3
+import http.server, json, os, socketserver, sys
+open("{}", "a").write("start\n")
+class Handler(http.server.BaseHTTPRequestHandler):
+    def address_string(self): return "peer"
+    def answer(self, value):
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self): self.answer({{"data": [{{"id": "m"}}]}})
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        {}
+        self.answer({{"argv": sys.argv[1:]}})
+path = sys.argv[sys.argv.index("--host") + 1]
+socketserver.ThreadingUnixStreamServer(path, Handler).serve_forever()
+)",
+                       folder / "starts", more);
+  }
+  std::size_t starts() const {
+    std::ifstream in(folder / "starts");
+    std::size_t lines = 0;
+    for (std::string line; std::getline(in, line);) ++lines;
+    return lines;
+  }
+  // Until it has ended and the pause before the next start has begun.
+  [[nodiscard]] bool until_pausing_for(int pause) {
+    return run_until(loop, [&] { return clock.has_alarm_at(clock.monotonic() + Millis{pause}); });
+  }
+  // With time passing, so that it is probed and started again.
+  [[nodiscard]] bool until_ready() {
+    return run_until(loop, [&] {
+      clock.advance(Millis{10});
+      return engine->ready();
+    });
+  }
+
+  TempDir folder;
+  asio::io_context loop;
+  FakeClock clock{loop};
+  std::unique_ptr<ManagedEngine> engine;
+  TaskGroup tasks{loop};
+  int changes = 0;
+};
+
+TEST_F(ManagedEngineTest, AProgramThatEndsIsStartedAgainWithGrowingPauses) {
+  start(shell("exit 3"));
+  std::size_t expected = 1;
+  for (const int pause : {500, 1'000, 2'000, 4'000, 8'000, 16'000, 30'000, 30'000}) {
+    ASSERT_TRUE(until_pausing_for(pause)) << pause;
+    EXPECT_EQ(starts(), expected);
+    clock.advance(Millis{pause - 1});
+    poll(loop);
+    EXPECT_EQ(starts(), expected) << pause;
+    clock.advance(Millis{1});
+    ++expected;
+  }
+  EXPECT_EQ(changes, 0);
+}
+
+TEST_F(ManagedEngineTest, ItsLastWordsTellWhyItEnded) {
+  ManagedEngine& e = start(shell("for i in 1 2 3 4 5 6 7 8 9 10; do echo word $i; done; echo out of memory >&2; exit 3"));
+  EXPECT_FALSE(e.trouble().empty());
+  ASSERT_TRUE(until_pausing_for(500));
+  EXPECT_NE(e.trouble().find("exit code 3"), std::string::npos) << e.trouble();
+  EXPECT_NE(e.trouble().find("word 10\n  out of memory"), std::string::npos) << e.trouble();
+  EXPECT_EQ(e.trouble().find("word 2"), std::string::npos) << "more than its last words: " << e.trouble();
+}
+
+TEST_F(ManagedEngineTest, ThreeFailedStartsInARowAreHopeless) {
+  ManagedEngine& e = start(shell("exit 1"));
+  for (const int pause : {500, 1'000, 2'000}) {
+    EXPECT_FALSE(e.hopeless()) << pause;
+    ASSERT_TRUE(until_pausing_for(pause));
+    clock.advance(Millis{pause});
+  }
+  EXPECT_TRUE(e.hopeless());
+  EXPECT_FALSE(e.ready());
+}
+
+TEST_F(ManagedEngineTest, AProgramThatIsMissingIsHopelessTooAndNamed) {
+  ManagedEngine& e = start_program(folder / "no-such-program");
+  ASSERT_TRUE(run_until(loop, [&] {
+    clock.advance(Millis{1'000});
+    return e.hopeless();
+  }));
+  EXPECT_NE(e.trouble().find("no-such-program"), std::string::npos) << e.trouble();
+}
+
+TEST_F(ManagedEngineTest, ServesItsModelOnItsSocketWithTheArgumentsItWasGiven) {
+  ManagedEngine& e = start(server(), {"--threads", "2"});
+  EXPECT_EQ(e.models(), std::vector<std::string>{"m"});  // known from the start
+  ASSERT_TRUE(until_ready());
+  EXPECT_EQ(changes, 1);
+  const Answer answer = run_task(loop, e.send("/v1/chat/completions", "{}"));
+  EXPECT_EQ(answer.status, 200);
+  for (const char* words : {"\"--parallel\", \"3\"", "\"--ctx-size\", \"300\"", "\"--alias\", \"m\"", "\"--threads\", \"2\"]"}) {
+    EXPECT_NE(answer.body.find(words), std::string::npos) << words << " in " << answer.body;
+  }
+  EXPECT_NE(answer.body.find(folder / "m.gguf"), std::string::npos);
+}
+
+TEST_F(ManagedEngineTest, AnEngineThatDiesUnderALineIsDownAtOnceAndComesBack) {
+  folder.write("m.sock", "left behind");
+  ManagedEngine& e = start(server("os._exit(9)"));
+  ASSERT_TRUE(until_ready());
+  const Answer answer = run_task(loop, e.send("/v1/chat/completions", "{}"));
+  EXPECT_EQ(answer.kind, Answer::Kind::unreachable);
+  EXPECT_FALSE(e.ready());
+  ASSERT_TRUE(until_pausing_for(500));
+  EXPECT_NE(e.trouble().find("exit code 9"), std::string::npos) << e.trouble();
+  EXPECT_EQ(changes, 2);
+  ASSERT_TRUE(until_ready());
+  EXPECT_EQ(starts(), 2u);
+  EXPECT_FALSE(e.hopeless());
+}
+
+TEST_F(ManagedEngineTest, CancellingEndsTheProgram) {
+  start(shell("echo $$ > " + (folder / "pid") + "; exec sleep 1000"));
+  pid_t pid = 0;
+  ASSERT_TRUE(run_until(loop, [&] { return (std::ifstream(folder / "pid") >> pid) && pid > 0; }));
+  tasks.cancel();
+  ASSERT_TRUE(run_until(loop, [&] { return ::kill(pid, 0) != 0; }));
+}
+
+}  // namespace
+}  // namespace penstock
