@@ -53,6 +53,12 @@ class Process:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND  # utime and stime of all threads
 
+    def main_thread_seconds(self):
+        """How long the main thread ran, and how long it was ready to run and had to wait for a core."""
+        pid = self.process.pid
+        ran, waited, _ = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()
+        return int(ran) / 1e9, int(waited) / 1e9
+
     def peak_rss_mb(self):
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -34,6 +34,25 @@ def thread_flags(args):
     return ["--threads", str(args.threads)] if args.threads else []
 
 
+class Engine:
+    """A llama-server under load, and what it did since it was ready. Its main thread computes."""
+
+    def __init__(self, process, url):
+        self.process, self.url = process, url
+        self.start, self.busy = time.monotonic(), sum(process.main_thread_seconds())
+
+    def idle_seconds(self):
+        return time.monotonic() - self.start - (sum(self.process.main_thread_seconds()) - self.busy)
+
+    def steps(self):
+        """How many batches it has computed, and how many of its slots were busy in the average one."""
+        conn = lab.connection(self.url)
+        conn.request("GET", "/metrics")
+        text = conn.getresponse().read().decode()
+        return tuple(float(re.search(rf"^llamacpp:{name} (\S+)", text, re.MULTILINE)[1])
+                     for name in ("n_decode_total", "n_busy_slots_per_decode"))
+
+
 @contextlib.contextmanager
 def llama_server(args, folder):
     """A fresh one with empty caches, started as Penstock's managed engine starts its own (ManagedEngine::argv)."""
@@ -47,16 +66,7 @@ def llama_server(args, folder):
     with engine:
         url = f"unix:{path}"
         lab.wait_until_answers(engine, url, "/health")
-        yield url
-
-
-def engine_steps(url):
-    """How many batches the engine has computed, and how many of its slots were busy in the average one."""
-    conn = lab.connection(url)
-    conn.request("GET", "/metrics")
-    text = conn.getresponse().read().decode()
-    return tuple(float(re.search(rf"^llamacpp:{name} (\S+)", text, re.MULTILINE)[1])
-                 for name in ("n_decode_total", "n_busy_slots_per_decode"))
+        yield Engine(engine, url)
 
 
 def penstock_run(args, folder, input_path, engine_flags):
@@ -92,20 +102,23 @@ def main():
     parser.add_argument("--gguf", type=Path, default=lab.ROOT / "build/models/SmolLM2-135M-Instruct.Q4_1.gguf")
     args = parser.parse_args()
 
-    loops, makespans, walls, loop_steps, penstock_steps, tokens = [], [], [], [], [], set()
+    loops, loop_idle, loop_steps, tokens = [], [], [], set()
+    makespans, walls, penstock_idle, penstock_steps = [], [], [], []
     with tempfile.TemporaryDirectory(prefix="penstock-p2-") as name:
         folder = Path(name)
         input_path = folder / "input.jsonl"
         write_input(input_path, args.lines, args.seed)
         for _ in range(args.runs):
-            with llama_server(args, folder) as url:
-                limit = lab.closed_loop(args.bin / "bench/closed_loop", input_path, url, args.slots)
-                loop_steps.append(engine_steps(url))
+            with llama_server(args, folder) as engine:
+                limit = lab.closed_loop(args.bin / "bench/closed_loop", input_path, engine.url, args.slots)
+                loop_idle.append(engine.idle_seconds())
+                loop_steps.append(engine.steps())
             loops.append(limit["seconds"])
             tokens.add(limit["output_tokens"])
-            with llama_server(args, folder) as url:
-                makespan, wall, output = penstock_run(args, folder, input_path, ["--engine", url])
-                penstock_steps.append(engine_steps(url))
+            with llama_server(args, folder) as engine:
+                makespan, wall, output = penstock_run(args, folder, input_path, ["--engine", engine.url])
+                penstock_idle.append(engine.idle_seconds())
+                penstock_steps.append(engine.steps())
             makespans.append(makespan)
             walls.append(wall)
             tokens.add(output)
@@ -130,6 +143,8 @@ def main():
         "steps_ratio": round(lab.median([b[0] / a[0] for a, b in zip(loop_steps, penstock_steps)]), 3),
         "closed_loop_busy_slots": round(lab.median([busy for _, busy in loop_steps]), 2),
         "penstock_busy_slots": round(lab.median([busy for _, busy in penstock_steps]), 2),
+        "closed_loop_idle_seconds": round(lab.median(loop_idle), 2),
+        "penstock_idle_seconds": round(lab.median(penstock_idle), 2),
         "ratios": [round(b / a, 3) for a, b in zip(loops, makespans)],
     }
     if managed:

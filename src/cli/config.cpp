@@ -117,7 +117,7 @@ const std::vector<Setting>& all_settings() {
        [](const Config& c) { return quote_list(c.engines); }},
       {{"engine_key", "", "PENSTOCK_ENGINE_KEY", "API key for the engines"},
        [](Config& c, const Values& v) { c.engine_key = v.back(); },
-       [](const Config& c) { return quote(c.engine_key.empty() ? "" : "(hidden)"); }},
+       [](const Config&) { return quote(""); }  // never shown},
       {{"model", "--model", "PENSTOCK_MODEL", "serve only this model: NAME, NAME=FILE.gguf or FILE.gguf"},
        set_model,
        [](const Config& c) { return quote(c.only_model); }},
@@ -160,6 +160,8 @@ const Setting* find_setting(std::string_view key) {
   }
   return nullptr;
 }
+
+bool is_list(std::string_view key) { return key == "engines" || key == "llama_server_args"; }
 
 // Where each value came from, in words.
 using Origins = std::map<std::string, std::string>;
@@ -225,6 +227,7 @@ void apply_file(Config& config, Origins& origins, const std::string& file) {
     }
     Values values;
     if (const auto* array = node.as_array()) {
+      if (!is_list(key)) throw UsageError(fmt::format("{}: {}: expected one value, not a list", file, key));
       for (const auto& item : *array) values.push_back(scalar_text(item, key, file));
     } else {
       values = {scalar_text(node, key, file)};
@@ -248,8 +251,7 @@ std::pair<Config, Origins> load(const GivenFlags& flags, const std::optional<std
   bool engines_named = false;
   for (const Setting& setting : all_settings()) {
     if (const char* value = std::getenv(setting.info.env.c_str()); value && *value) {
-      const bool list = setting.info.key == "engines" || setting.info.key == "llama_server_args";
-      apply(config, origins, setting, list ? split(value) : Values{value}, fmt::format("environment {}", setting.info.env));
+      apply(config, origins, setting, is_list(setting.info.key) ? split(value) : Values{value}, fmt::format("environment {}", setting.info.env));
       engines_named |= setting.info.key == "engines";
     }
   }
@@ -285,8 +287,8 @@ std::string print_config(const GivenFlags& flags, const std::optional<std::strin
   std::string out;
   for (const Setting& setting : all_settings()) {
     const std::string value = setting.show(config);
-    const bool unset = value == quote("");
-    out += fmt::format("{}{} = {}  # {}\n", unset ? "# " : "", setting.info.key, value, origin(setting.info.key));
+    const bool empty = value == quote("");  // an empty value would not be taken when read back
+    out += fmt::format("{}{} = {}  # {}\n", empty ? "# " : "", setting.info.key, value, origin(setting.info.key));
   }
   out += fmt::format("\n[models]  # {}\n", origin("models"));
   for (const auto& [name, path] : config.models) out += fmt::format("{} = {}\n", quote(name), quote(path));

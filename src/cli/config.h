@@ -48,7 +48,7 @@ using GivenFlags = std::map<std::string, std::vector<std::string>>;
 // read if it is there. Throws UsageError: one line that names the key, where it came from, and what is allowed.
 Config load_config(const GivenFlags& flags, const std::optional<std::string>& file);
 
-// The result as a configuration file, each line with where its value came from. Keys are hidden.
+// The result as a configuration file, each line with where its value came from. Secrets are left out.
 std::string print_config(const GivenFlags& flags, const std::optional<std::string>& file);
 
 }  // namespace penstock

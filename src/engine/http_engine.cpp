@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
+#include <cmath>
 
 #include "base/log.h"
 
@@ -18,7 +19,8 @@ std::optional<Millis> retry_after(const Headers& headers) {
   const auto text = headers.find("retry-after");
   if (!text) return std::nullopt;
   double seconds = 0;
-  if (std::from_chars(text->data(), text->data() + text->size(), seconds).ec != std::errc{}) return std::nullopt;
+  const auto error = std::from_chars(text->data(), text->data() + text->size(), seconds).ec;
+  if (error != std::errc{} || std::isnan(seconds)) return std::nullopt;
   return Millis(static_cast<std::int64_t>(std::clamp(seconds, 0.0, 120.0) * 1000));
 }
 

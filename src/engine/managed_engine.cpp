@@ -61,7 +61,14 @@ Task<> ManagedEngine::run() {
     ::unlink(options_.socket.c_str());  // a socket left behind would keep llama-server from binding
     last_words_.clear();
     // Shared with the task that reads its output, which ends when the child does.
-    const auto child = std::make_shared<Child>(loop_, argv());
+    std::shared_ptr<Child> child;
+    try {
+      child = std::make_shared<Child>(loop_, argv());
+    } catch (const std::exception& e) {
+      ++failed_starts_;
+      trouble_ = e.what();
+      throw;  // who keeps us running calls us again, after a pause
+    }
     const auto end_all = [this](Child* c) {
       c->kill(SIGKILL);
       probe_.cancel();
