@@ -21,6 +21,10 @@ CONFINED = [
     (re.compile(r"\bco_spawn\b"), "co_spawn", re.compile(r"base/async\.(h|cpp)")),
 ]
 
+# g++ 12 miscompiles some coroutines that await in a condition without declaring a variable there.
+CONDITION = re.compile(r"\b(?:if|while) \((.*)")
+DECLARED = re.compile(r"=\s*co_await")
+
 INCLUDE = re.compile(r'#\s*include\s*"([^"]+)"')
 
 
@@ -32,6 +36,20 @@ def may_include(path, target):
     if folder == "testing" or path == "main.cpp":
         return True
     return target_folder in LAYERS[: LAYERS.index(folder) + 1]
+
+
+def awaits_in_condition(code):
+    """Whether an if or a while awaits in its condition and declares no variable for what comes."""
+    start = CONDITION.search(code)
+    if not start:
+        return False
+    depth, condition = 1, ""
+    for character in start[1]:
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            break
+        condition += character
+    return "co_await" in condition and not DECLARED.search(condition)
 
 
 def breaches(src):
@@ -49,6 +67,8 @@ def breaches(src):
                 yield f'{path}:{number}: "{include[1]}" is not named from src/, as in "base/error.h"'
             elif include and not may_include(path, include[1]):
                 yield f'{path}:{number}: "{include[1]}" is not in a folder before it'
+            if awaits_in_condition(code):
+                yield f"{path}:{number}: co_await in a condition: put what it brings into a variable first"
             for pattern, name, home in CONFINED:
                 if pattern.search(code) and not home.fullmatch(path):
                     yield f"{path}:{number}: {name} may stand only in files matching {home.pattern}"
@@ -61,6 +81,7 @@ GOOD = {
     "model/strict_json.h": "#include <simdjson.h>",
     "sql/sqlite.cpp": '#include <sqlite3.h>\n#include "sql/connection.h"',
     "base/async.cpp": "asio::co_spawn(executor);",
+    "net/http.cpp": "while (auto part = co_await next()) {}\nif (open) co_await close(a(b));",
     "base/clock.h": '// #include "cli/app.h" in a comment is no include',
     "store/store_test.cpp": '#include "testing/fixtures.h"',
     "testing/fixtures.h": '#include "store/store.h"\n#include "testing/fake_clock.h"',
@@ -77,6 +98,7 @@ BAD = {
     "batch/plan.h": '#include "model/strict_json.h"',
     "store/db.cpp": "#include <sqlite3.h>",
     "engine/http_engine.cpp": "co_spawn(executor);",
+    "engine/registry.cpp": "while (open && !(co_await next()).empty()) {}",
     "api/ops.cpp": '#include "handlers.h"',
     "misc/odd.h": "",
 }

@@ -299,7 +299,9 @@ Task<> HttpServer::Impl::serve(Socket socket) {
   sessions.push_back(session);
   arm_sweep();
   try {
-    while (co_await serve_request(session)) {
+    while (true) {
+      const bool more = co_await serve_request(session);
+      if (!more) break;
       if (session.in.capacity() > kIdleBufferSize && session.in.size() <= kIdleBufferSize)
         session.in.reserve(kIdleBufferSize);
     }

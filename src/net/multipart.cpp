@@ -121,7 +121,8 @@ Task<std::optional<MultipartReader::Part>> MultipartReader::next_part() {
   if (!started_) {
     co_await skip_preamble();
   } else {
-    while (!(co_await read()).empty()) continue;
+    std::string_view skipped = co_await read();
+    while (!skipped.empty()) skipped = co_await read();
   }
 
   // At the delimiter: the rest of its line, then the head.
