@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "api/handlers.h"
 #include "model/wire.h"
 
@@ -11,6 +13,27 @@ Error invalid(std::string message, std::string param, std::string code = "invali
           .message = std::move(message),
           .code = std::move(code),
           .param = std::move(param)};
+}
+
+// JSON of batches with their places in the queue, which is asked for only when one of them has not ended.
+Task<std::vector<std::string>> with_places(Context& c, const std::vector<Batch>& batches) {
+  std::map<BatchId, QueuePlace> places;
+  if (!std::all_of(batches.begin(), batches.end(), [](const Batch& b) { return is_terminal(b.status); })) {
+    const auto queue = co_await c.services.db.read([](Store& store) { return store.queue(); });
+    places = estimate(queue, c.services.estimator, c.services.clock.now());
+  }
+  std::vector<std::string> items;
+  for (const Batch& batch : batches) {
+    const auto place = places.find(batch.id);
+    items.push_back(wire::to_json(batch, place == places.end() ? std::nullopt : std::optional(place->second)));
+  }
+  co_return items;
+}
+
+Task<std::string> with_place(Context& c, Batch batch) {
+  std::vector<Batch> one{std::move(batch)};
+  const auto items = co_await with_places(c, one);
+  co_return items.front();
 }
 
 std::optional<Error> refuse(const wire::NewBatch& batch) {
@@ -39,6 +62,7 @@ Task<Response> create_batch(Context& c) {
   batch.input_file_id = asked->input_file_id;
   batch.endpoint = asked->endpoint;
   batch.completion_window = asked->completion_window;
+  batch.priority = asked->priority;
   batch.metadata = asked->metadata;
   batch.output_expires_after_seconds = asked->output_expires_after_seconds;
   batch.created_at = c.services.clock.now();
@@ -58,7 +82,7 @@ Task<Response> create_batch(Context& c) {
   });
   if (!inserted) co_return error_response(inserted.error());
   c.services.lifecycle.start(batch.id);
-  co_return json_response(wire::to_json(batch));
+  co_return json_response(co_await with_place(c, batch));
 }
 
 Task<Response> list_batches(Context& c) {
@@ -69,8 +93,7 @@ Task<Response> list_batches(Context& c) {
 
   const auto page = co_await c.services.db.read([&](Store& store) { return store.list_batches(after, *limit); });
   if (!page) co_return error_response(page.error());
-  std::vector<std::string> items;
-  for (const Batch& batch : page->items) items.push_back(wire::to_json(batch));
+  const auto items = co_await with_places(c, page->items);
   co_return json_response(wire::list(items, page->items.empty() ? "" : page->items.front().id.value,
                                      page->items.empty() ? "" : page->items.back().id.value, page->has_more));
 }
@@ -80,7 +103,24 @@ Task<Response> get_batch(Context& c) {
   if (!batch) {
     co_return error_response({.kind = Error::Kind::not_found, .message = fmt::format("No batch found with id '{}'.", c.id)});
   }
-  co_return json_response(wire::to_json(*batch));
+  co_return json_response(co_await with_place(c, *batch));
+}
+
+Task<Response> update_batch(Context& c) {
+  const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
+  const Result<int> priority = wire::parse_priority(body);
+  if (!priority) co_return error_response(priority.error());
+  const auto batch =
+      co_await c.services.db.write([&](Store& store) { return store.set_priority({c.id}, *priority); });
+  if (!batch) co_return error_response(batch.error());
+  co_return json_response(co_await with_place(c, *batch));
+}
+
+Task<Response> get_queue(Context& c) {
+  const auto queue = co_await c.services.db.read([](Store& store) { return store.queue(); });
+  const auto items = co_await with_places(c, queue);
+  co_return json_response(wire::list(items, queue.empty() ? "" : queue.front().id.value,
+                                     queue.empty() ? "" : queue.back().id.value, false));
 }
 
 Task<Response> cancel_batch(Context& c) {

@@ -15,6 +15,7 @@ struct Services {
   Db& db;
   BlobStore& blobs;
   Engines& engines;
+  const Estimator& estimator;
   Lifecycle& lifecycle;
   asio::thread_pool& io;  // for reading and writing blobs
   Limits limits;
@@ -48,7 +49,10 @@ Task<Response> delete_file(Context& c);
 Task<Response> create_batch(Context& c);
 Task<Response> list_batches(Context& c);
 Task<Response> get_batch(Context& c);
+Task<Response> update_batch(Context& c);
 Task<Response> cancel_batch(Context& c);
+
+Task<Response> get_queue(Context& c);
 
 Task<Response> list_models(Context& c);
 Task<Response> get_model(Context& c);

@@ -19,12 +19,13 @@ constexpr std::int64_t kSpansAClaim = 4;
 }  // namespace
 
 Dispatcher::Dispatcher(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, Engines& engines,
-                       Options options, BatchDone batch_done)
+                       Estimator& estimator, Options options, BatchDone batch_done)
     : loop_(loop),
       clock_(clock),
       db_(db),
       blobs_(blobs),
       engines_(engines),
+      estimator_(estimator),
       options_(std::move(options)),
       batch_done_(std::move(batch_done)),
       wake_(loop),
@@ -47,7 +48,7 @@ void Dispatcher::start() {
 }
 
 void Dispatcher::wake() {
-  for (auto& [model, queue] : queues_) queue.more = true;
+  for (auto& [model, queue] : queues_) queue.more_begun = queue.more_waiting = true;
   wake_.notify();
 }
 
@@ -100,6 +101,7 @@ void Dispatcher::start_lines() {
       Line line = std::move(queue.lines.front());
       queue.lines.pop_front();
       queue.bytes -= line.body.size();
+      if (queue.under_way++ == 0) queue.measured_since = clock_.monotonic();
       active(line.span->claim.key.batch).attempts.spawn("line", attempt(std::move(line), std::move(*slot)));
     }
   }
@@ -108,10 +110,12 @@ void Dispatcher::start_lines() {
 // Holds a line while it is under way. One whose attempt ended without an outcome, by whatever accident, goes back.
 class Dispatcher::Custody {
  public:
-  Custody(Dispatcher& dispatcher, Line line) : dispatcher_(dispatcher), line_(std::move(line)) {}
+  Custody(Dispatcher& dispatcher, Line line)
+      : dispatcher_(dispatcher), queue_(dispatcher.queues_[line.span->claim.model]), line_(std::move(line)) {}
   Custody(const Custody&) = delete;
   Custody& operator=(const Custody&) = delete;
   ~Custody() {
+    --queue_.under_way;
     if (!line_.span || line_.span->lost || dispatcher_.active(line_.span->claim.key.batch).draining) return;
     if (pause > Millis{0}) {
       dispatcher_.retries_.emplace(dispatcher_.clock_.monotonic() + pause, std::move(line_));
@@ -125,6 +129,7 @@ class Dispatcher::Custody {
 
  private:
   Dispatcher& dispatcher_;
+  Queue& queue_;  // stays: queues are never removed
   Line line_;
 };
 
@@ -138,6 +143,7 @@ Task<> Dispatcher::attempt(Line line_under_way, Slot slot) {
   if (verdict.counts) ++line->attempts;
   line.pause = verdict.pause;
   if (!verdict.outcome) co_return;
+  ++queues_[line->span->claim.model].answered;
   if (results_.empty()) oldest_result_ = now;
   unsaved_bytes_ += verdict.outcome->body.size();
   ++active(line->span->claim.key.batch).unsaved;
@@ -145,9 +151,13 @@ Task<> Dispatcher::attempt(Line line_under_way, Slot slot) {
   if (results_.size() == 1 || results_.size() == options_.commit_lines) have_results_.notify();
 }
 
-bool Dispatcher::wants_lines(const Queue& queue) const {
-  return !stopping_ && (queue.more || !queue.spans.empty()) && queue.lines.size() < queue.wanted &&
-         queue.bytes < kWaitingBytesMax;
+bool Dispatcher::may_begin(const std::string& model, const Queue& queue) const {
+  return queue.more_waiting && queue.lines.empty() && engines_.has_room(model);
+}
+
+bool Dispatcher::wants_lines(const std::string& model, const Queue& queue) const {
+  return !stopping_ && queue.lines.size() < queue.wanted && queue.bytes < kWaitingBytesMax &&
+         (!queue.spans.empty() || queue.more_begun || may_begin(model, queue));
 }
 
 Task<> Dispatcher::refill() {
@@ -157,7 +167,7 @@ Task<> Dispatcher::refill() {
     co_await refill_wanted_.wait();
     refilling_ = true;
     for (const std::string& model : engines_.models()) {
-      if (wants_lines(queues_[model])) co_await refill(model);
+      if (wants_lines(model, queues_[model])) co_await refill(model);
     }
   }
 }
@@ -165,13 +175,16 @@ Task<> Dispatcher::refill() {
 // Claims spans of this model when none are left, and loads the next window of lines.
 Task<> Dispatcher::refill(std::string model) {
   if (queues_[model].spans.empty()) {
-    queues_[model].more = false;  // unless wake() comes meanwhile, or the claim is full
+    const bool begin = may_begin(model, queues_[model]);
+    queues_[model].more_begun = false;  // unless wake() comes meanwhile, or the claim finds some
+    if (begin) queues_[model].more_waiting = false;
     const Moment now = clock_.monotonic();
     const auto spans = co_await db_.write([&](Store& store) {
       // Renewed first, so that no pause of ours, however long, makes us claim what we hold.
       store.renew_leases(options_.worker, now + options_.lease);
       std::vector<std::shared_ptr<Span>> claimed;
-      for (ClaimedSpan& claim : store.claim_spans(options_.worker, model, kSpansAClaim, now, now + options_.lease)) {
+      for (ClaimedSpan& claim : store.claim_spans(options_.worker, model, kSpansAClaim, begin, now,
+                                                       now + options_.lease, clock_.now())) {
         auto span = std::make_shared<Span>();
         span->claim = std::move(claim);
         if (span->claim.finished > 0) span->finished = store.finished_indices(span->claim.key);
@@ -182,7 +195,8 @@ Task<> Dispatcher::refill(std::string model) {
       return claimed;
     });
     Queue& queue = queues_[model];
-    queue.more |= spans.size() == kSpansAClaim;
+    queue.more_begun |= !spans.empty();
+    queue.more_waiting |= !spans.empty();
     for (const auto& span : spans) {
       if (!was_drained(span->claim.key.batch)) queue.spans.push_back(span);
     }
@@ -279,12 +293,22 @@ Task<> Dispatcher::save() {
       batch.saved.notify();
     }
     saving_.clear();
+    measure();
     for (const BatchId& id : saved.finished) {
       if (const auto it = active_.find(id); it->second.attempts.size() == 0 && !it->second.draining) active_.erase(it);
       batch_done_(id);
     }
     wake_.notify();
     if (stopping_) quiet_.notify();
+  }
+}
+
+// How fast the lines since the last measure were answered, while there were any.
+void Dispatcher::measure() {
+  const Moment now = clock_.monotonic();
+  for (auto& [model, queue] : queues_) {
+    if (queue.answered == 0) continue;
+    estimator_.add(model, std::exchange(queue.answered, 0), now - std::exchange(queue.measured_since, now));
   }
 }
 

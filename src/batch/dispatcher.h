@@ -3,6 +3,7 @@
 #include <map>
 #include <random>
 
+#include "batch/estimate.h"
 #include "batch/retry.h"
 #include "blob/blob_store.h"
 #include "engine/registry.h"
@@ -26,8 +27,8 @@ class Dispatcher {
   // Called on the loop thread when the last line of a batch has been saved.
   using BatchDone = std::function<void(const BatchId&)>;
 
-  Dispatcher(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, Engines& engines, Options options,
-             BatchDone batch_done);
+  Dispatcher(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, Engines& engines,
+             Estimator& estimator, Options options, BatchDone batch_done);
 
   // Starts its tasks; they go on until stop().
   void start();
@@ -70,8 +71,10 @@ class Dispatcher {
     std::deque<Line> lines;
     std::size_t bytes = 0;
     std::deque<std::shared_ptr<Span>> spans;
-    bool more = true;  // a claim may find something
+    bool more_begun = true, more_waiting = true;  // a claim may find spans of such batches
     std::size_t wanted = 0;
+    std::int64_t under_way = 0, answered = 0;
+    Moment measured_since{};  // of `answered`, while lines are under way
   };
   // A batch with lines under way or answers not saved yet.
   struct Active {
@@ -91,7 +94,9 @@ class Dispatcher {
   void engines_changed();
   void requeue_due();
   void start_lines();
-  bool wants_lines(const Queue& queue) const;
+  // A batch that waits begins only when a slot has nothing else to do, so that one of higher priority can still pass it.
+  bool may_begin(const std::string& model, const Queue& queue) const;
+  bool wants_lines(const std::string& model, const Queue& queue) const;
   Task<> refill();
   Task<> refill(std::string model);
   bool was_drained(const BatchId& id) const;
@@ -100,6 +105,7 @@ class Dispatcher {
   Task<> save();
   Task<> heartbeat();
   Active& active(const BatchId& id);
+  void measure();
   void push_front(Line line);
   bool holds_spans() const;
   Moment next_due() const;
@@ -110,6 +116,7 @@ class Dispatcher {
   Db& db_;
   BlobStore& blobs_;
   Engines& engines_;
+  Estimator& estimator_;
   Options options_;
   BatchDone batch_done_;
 

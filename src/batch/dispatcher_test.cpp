@@ -335,7 +335,7 @@ TEST(DispatcherTest, StoppingLetsLinesUnderWayEndAndGivesTheLeasesBack) {
   }
   Process next(disk, saving_at_once());
   const auto spans = next.write([&](Store& store) {
-    return store.claim_spans("another", "m", 10, next.clock.monotonic(), next.clock.monotonic() + Millis{1});
+    return store.claim_spans("another", "m", 10, true, next.clock.monotonic(), next.clock.monotonic() + Millis{1}, next.clock.now());
   });
   EXPECT_EQ(spans.size(), 1u);
 }
@@ -384,7 +384,7 @@ TEST(DispatcherTest, AWorkerRenewsItsLeasesWhileItIsBusy) {
     busy.advance(Millis{3'334});
     busy.write([](Store&) {});  // behind the renewal
     const auto spans = busy.write([&](Store& store) {
-      return store.claim_spans("thief", "m", 10, busy.clock.monotonic(), busy.clock.monotonic() + Millis{1});
+      return store.claim_spans("thief", "m", 10, true, busy.clock.monotonic(), busy.clock.monotonic() + Millis{1}, busy.clock.now());
     });
     ASSERT_TRUE(spans.empty()) << beat;
   }

@@ -86,7 +86,7 @@ Task<> Lifecycle::validate(Batch batch) {
   const auto total = static_cast<std::int64_t>(checked.entries.size());
   const bool moved = co_await db_.write([&](Store& store) {
     if (checked.error_total > 0) return store.fail_batch(batch.id, checked.errors, checked.error_total, now);
-    return store.start_batch(batch.id, checked.model, total, now);
+    return store.start_batch(batch.id, checked.model, total);
   });
   if (moved) {
     log::info("batch {}: {}", batch.id.value,

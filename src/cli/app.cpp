@@ -88,7 +88,7 @@ App::App(asio::io_context& loop, const Config& config)
       db_(data_.database()),
       blobs_(open_local_blobs(data_.blobs())),
       engines_(loop, clock_),
-      dispatcher_(config.worker ? std::make_unique<Dispatcher>(loop, clock_, db_, *blobs_, engines_, dispatcher_options(),
+      dispatcher_(config.worker ? std::make_unique<Dispatcher>(loop, clock_, db_, *blobs_, engines_, estimator_, dispatcher_options(),
                                                                [this](const BatchId& id) { lifecycle_.notify(id); })
                                 : nullptr),
       lifecycle_(loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
@@ -97,6 +97,7 @@ App::App(asio::io_context& loop, const Config& config)
                 .db = db_,
                 .blobs = *blobs_,
                 .engines = engines_,
+                .estimator = estimator_,
                 .lifecycle = lifecycle_,
                 .io = io_,
                 .limits = {.queue = {.depth = config.max_queue_depth, .queued_total = config.max_total_queued_requests},

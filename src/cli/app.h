@@ -50,6 +50,7 @@ class App {
   std::unique_ptr<BlobStore> blobs_;
   asio::thread_pool io_{2};
   Engines engines_;
+  Estimator estimator_;
   std::unique_ptr<Dispatcher> dispatcher_;  // none without a worker
   Lifecycle lifecycle_;
   Services services_;

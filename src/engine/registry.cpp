@@ -37,7 +37,7 @@ bool Engines::serves(const Item& item, std::string_view model) const {
   return item.engine->ready() && std::find(models.begin(), models.end(), model) != models.end();
 }
 
-std::optional<Slot> Engines::acquire(std::string_view model) {
+std::optional<std::size_t> Engines::best(std::string_view model) const {
   const Moment now = clock_.monotonic();
   std::optional<std::size_t> best;
   double best_load = 1.0;
@@ -50,9 +50,14 @@ std::optional<Slot> Engines::acquire(std::string_view model) {
       best_load = load;
     }
   }
-  if (!best) return std::nullopt;
-  ++items_[*best].in_flight;
-  return std::make_optional<Slot>(*this, *best);
+  return best;
+}
+
+std::optional<Slot> Engines::acquire(std::string_view model) {
+  const auto number = best(model);
+  if (!number) return std::nullopt;
+  ++items_[*number].in_flight;
+  return std::make_optional<Slot>(*this, *number);
 }
 
 std::optional<Moment> Engines::next_release() const {

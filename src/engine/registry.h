@@ -46,6 +46,8 @@ class Engines {
 
   // A slot at the ready engine with the most room for this model; nothing when none has any.
   std::optional<Slot> acquire(std::string_view model);
+  // Whether acquire() would give one.
+  bool has_room(std::string_view model) const { return best(model).has_value(); }
   // The earliest end of a hold that keeps a ready engine from working.
   std::optional<Moment> next_release() const;
 
@@ -70,6 +72,7 @@ class Engines {
     int in_flight = 0;
     Moment held_until{};
   };
+  std::optional<std::size_t> best(std::string_view model) const;
   bool serves(const Item& item, std::string_view model) const;
 
   Clock& clock_;

@@ -34,7 +34,7 @@ struct File {
   std::optional<Timestamp> expires_at;
 };
 
-// The words on the wire. A batch that waits for its turn is still `validating`.
+// The words on the wire, and in the store with one difference: see is_waiting().
 //
 //   validating -> in_progress -> finalizing -> completed
 //   validating -> failed
@@ -79,6 +79,7 @@ struct Batch {
   std::string completion_window;  // "24h"
   std::optional<Metadata> metadata;
   std::optional<std::int64_t> output_expires_after_seconds;
+  int priority = 0;                  // -1, 0 or 1; higher goes first
   std::optional<std::string> model;  // known after validation
 
   BatchStatus status = BatchStatus::validating;
@@ -91,6 +92,18 @@ struct Batch {
   Timestamp created_at{}, expires_at{};
   std::optional<Timestamp> in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at,
       cancelled_at;
+};
+
+// Valid, but none of its lines has been claimed yet. The store has it in_progress; people see it as `validating` until
+// its turn comes.
+inline bool is_waiting(const Batch& batch) {
+  return batch.status == BatchStatus::in_progress && !batch.in_progress_at;
+}
+
+// Where a batch that has not ended stands in the queue.
+struct QueuePlace {
+  std::optional<std::int64_t> position;  // 1 is next; none once it has begun
+  Timestamp start{}, completion{};       // estimates; the start of one that has begun is when it did
 };
 
 // One entry of a plan: where a line stands in the input file, and which of the requests it is, counted from 0 in the

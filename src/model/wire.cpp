@@ -1,5 +1,6 @@
 #include "model/wire.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
@@ -98,6 +99,25 @@ Result<std::int64_t> read_expiry(const json::value& value) {
 
 std::int64_t seconds(Timestamp t) { return std::chrono::floor<std::chrono::seconds>(t).time_since_epoch().count(); }
 
+std::string iso_time(Timestamp t) {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(t)));
+}
+
+// One of -1, 0 and 1.
+Result<int> read_priority(const json::value& value, const std::string& name) {
+  const json::value* number = &value;
+  json::value parsed;
+  if (value.is_string()) {  // metadata has strings only
+    boost::system::error_code error;
+    parsed = json::parse(value.get_string(), error);
+    number = &parsed;
+  }
+  if (!number->is_int64() || number->get_int64() < -1 || number->get_int64() > 1) {
+    return invalid(fmt::format("Invalid '{}': must be -1 (low), 0 (normal) or 1 (high).", name), name);
+  }
+  return static_cast<int>(number->get_int64());
+}
+
 json::value optional_time(const std::optional<Timestamp>& t) { return t ? json::value(seconds(*t)) : json::value(); }
 
 template <class Id>
@@ -146,12 +166,32 @@ Result<NewBatch> parse_new_batch(std::string_view body) {
     if (!metadata) return metadata.error();
     batch.metadata = *metadata;
   }
+  const json::value* priority = find(object, "priority");
+  std::string priority_name = "priority";
+  if (!priority && batch.metadata) {
+    priority = find(object.at("metadata").get_object(), "priority");
+    priority_name = "metadata.priority";
+  }
+  if (priority) {
+    const Result<int> value = read_priority(*priority, priority_name);
+    if (!value) return value.error();
+    batch.priority = *value;
+  }
   if (const json::value* value = find(object, "output_expires_after")) {
     Result<std::int64_t> expiry = read_expiry(*value);
     if (!expiry) return expiry.error();
     batch.output_expires_after_seconds = *expiry;
   }
   return batch;
+}
+
+Result<int> parse_priority(std::string_view body) {
+  boost::system::error_code error;
+  const json::value root = json::parse(body, error);
+  if (error || !root.is_object()) return invalid("The body of your request must be a JSON object.", "", "");
+  const json::value* value = find(root.get_object(), "priority");
+  if (!value) return invalid("Missing required parameter: 'priority'.", "priority", "missing_required_parameter");
+  return read_priority(*value, "priority");
 }
 
 std::string to_json(const File& file) {
@@ -166,7 +206,7 @@ std::string to_json(const File& file) {
                                       {"status_details", nullptr}});
 }
 
-std::string to_json(const Batch& b) {
+std::string to_json(const Batch& b, const std::optional<QueuePlace>& place) {
   json::value errors;
   if (!b.errors.empty()) {
     errors = json::object{{"object", "list"}, {"data", errors_array(b.errors)}, {"total", b.error_total}};
@@ -179,7 +219,11 @@ std::string to_json(const Batch& b) {
       {"errors", errors},
       {"input_file_id", b.input_file_id.value},
       {"completion_window", b.completion_window},
-      {"status", to_string(b.status)},
+      {"status", to_string(is_waiting(b) ? BatchStatus::validating : b.status)},
+      {"priority", b.priority},
+      {"queue_position", place && place->position ? json::value(*place->position) : json::value()},
+      {"estimated_start_time", place ? json::value(iso_time(place->start)) : json::value()},
+      {"estimated_completion_time", place ? json::value(iso_time(place->completion)) : json::value()},
       {"output_file_id", optional_id(b.output_file_id)},
       {"error_file_id", optional_id(b.error_file_id)},
       {"created_at", seconds(b.created_at)},

@@ -13,16 +13,21 @@ struct NewBatch {
   std::string endpoint, completion_window;
   std::optional<Metadata> metadata;
   std::optional<std::int64_t> output_expires_after_seconds;
+  int priority = 0;  // at the top level, or else in metadata
 };
 
 // Unknown fields are ignored, null counts as absent. The error names the parameter.
 Result<NewBatch> parse_new_batch(std::string_view body);
 
+// What POST /v1/batches/{id} may say.
+Result<int> parse_priority(std::string_view body);
+
 // The range that expires_after and output_expires_after may have, in seconds.
 constexpr std::int64_t kExpirySecondsMin = 3'600, kExpirySecondsMax = 2'592'000;
 
 std::string to_json(const File& file);
-std::string to_json(const Batch& batch);
+// `place`: of one that has not ended, where that is known.
+std::string to_json(const Batch& batch, const std::optional<QueuePlace>& place = std::nullopt);
 std::string to_json(const Error& error);
 std::string deleted_file(const FileId& id);
 std::string model(std::string_view id, Timestamp created);

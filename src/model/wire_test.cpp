@@ -118,6 +118,28 @@ TEST(NewBatchTest, TakesEverythingUpToItsLimits) {
   }
 }
 
+TEST(NewBatchTest, ThePriorityStandsAtTheTopOrInTheMetadata) {
+  EXPECT_EQ(parse_new_batch(new_batch(""))->priority, 0);
+  EXPECT_EQ(parse_new_batch(new_batch(R"(,"priority":-1)"))->priority, -1);
+  EXPECT_EQ(parse_new_batch(new_batch(R"(,"priority":null)"))->priority, 0);
+  EXPECT_EQ(parse_new_batch(new_batch(R"(,"metadata":{"priority":"1"})"))->priority, 1);
+  EXPECT_EQ(parse_new_batch(new_batch(R"(,"priority":-1,"metadata":{"priority":"1"})"))->priority, -1);
+  for (const char* bad : {R"(,"priority":2)", R"(,"priority":-2)", R"(,"priority":0.5)", R"(,"priority":[])",
+                          R"(,"priority":"high")", R"(,"priority":"1 1")"}) {
+    const auto batch = parse_new_batch(new_batch(bad));
+    ASSERT_FALSE(batch) << bad;
+    EXPECT_EQ(batch.error().param, "priority") << bad;
+  }
+  EXPECT_EQ(parse_new_batch(new_batch(R"(,"metadata":{"priority":"urgent"})")).error().param, "metadata.priority");
+}
+
+TEST(PriorityTest, IsTheOneThingThatMayChange) {
+  EXPECT_EQ(parse_priority(R"({"priority":1,"unknown":2})").value(), 1);
+  EXPECT_EQ(parse_priority("{}").error().code, "missing_required_parameter");
+  EXPECT_EQ(parse_priority("[1]").error().kind, Error::Kind::invalid_request);
+  EXPECT_EQ(parse_priority(R"({"priority":9})").error().param, "priority");
+}
+
 Batch fresh_batch() {
   Batch batch;
   batch.id = {"batch_1"};
@@ -133,6 +155,7 @@ TEST(BatchJsonTest, ANewBatchHasEveryKeyAndNullWhereNothingIsKnown) {
   EXPECT_EQ(json::parse(to_json(fresh_batch())), json::parse(R"({
     "id": "batch_1", "object": "batch", "endpoint": "/v1/embeddings", "model": null, "errors": null,
     "input_file_id": "file-1", "completion_window": "24h", "status": "validating",
+    "priority": 0, "queue_position": null, "estimated_start_time": null, "estimated_completion_time": null,
     "output_file_id": null, "error_file_id": null,
     "created_at": 1764000000, "in_progress_at": null, "expires_at": 1764086400, "finalizing_at": null,
     "completed_at": null, "failed_at": null, "expired_at": null, "cancelling_at": null, "cancelled_at": null,
@@ -145,6 +168,7 @@ TEST(BatchJsonTest, ANewBatchHasEveryKeyAndNullWhereNothingIsKnown) {
 TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
   Batch batch = fresh_batch();
   batch.status = BatchStatus::cancelled;
+  batch.priority = -1;
   batch.model = "m";
   batch.metadata = Metadata{{"b", "2"}, {"a", "1"}};
   batch.output_file_id = FileId{"file-out"};
@@ -161,13 +185,15 @@ TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
   batch.cancelled_at = at(7);
   batch.errors = {{.code = "c", .message = "m", .param = "p", .line = 3}, {.code = "d", .message = "n", .param = {}, .line = {}}};
   batch.error_total = 170;
-  const std::string text = to_json(batch);
+  const std::string text = to_json(batch, QueuePlace{3, kNow, at(3601)});
   EXPECT_EQ(json::parse(text), json::parse(R"({
     "id": "batch_1", "object": "batch", "endpoint": "/v1/embeddings", "model": "m",
     "errors": {"object": "list", "total": 170, "data": [
       {"code": "c", "message": "m", "param": "p", "line": 3},
       {"code": "d", "message": "n", "param": null, "line": null}]},
     "input_file_id": "file-1", "completion_window": "24h", "status": "cancelled",
+    "priority": -1, "queue_position": 3, "estimated_start_time": "2025-11-24T16:00:00Z",
+    "estimated_completion_time": "2025-11-24T17:00:01Z",
     "output_file_id": "file-out", "error_file_id": "file-err",
     "created_at": 1764000000, "in_progress_at": 1764000001, "expires_at": 1764086400, "finalizing_at": 1764000002,
     "completed_at": 1764000003, "failed_at": 1764000004, "expired_at": 1764000005, "cancelling_at": 1764000006,
@@ -179,10 +205,17 @@ TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
   EXPECT_NE(text.find(R"("metadata":{"b":"2","a":"1"})"), std::string::npos) << "the client's order is lost";
 }
 
+TEST(BatchJsonTest, ABatchThatWaitsForItsTurnIsStillValidating) {
+  Batch batch = fresh_batch();
+  batch.status = BatchStatus::in_progress;
+  EXPECT_EQ(json::parse(to_json(batch)).at("status").as_string(), "validating");
+}
+
 TEST(BatchJsonTest, TheStatusIsTheWordOnTheWire) {
   for (const std::string word : {"validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"}) {
     Batch batch = fresh_batch();
     batch.status = parse_batch_status(word);
+    batch.in_progress_at = kNow;
     EXPECT_EQ(json::parse(to_json(batch)).at("status").as_string(), word);
   }
   EXPECT_THROW(parse_batch_status("done"), std::invalid_argument);

@@ -28,6 +28,7 @@ CREATE TABLE batches (
   completion_window     TEXT NOT NULL,
   metadata              TEXT,              -- JSON object of strings
   output_expires_after  BIGINT,           -- seconds
+  priority              BIGINT NOT NULL DEFAULT 0,
   model                 TEXT,
   status                TEXT NOT NULL,
   total                 BIGINT NOT NULL DEFAULT 0,
@@ -52,7 +53,7 @@ CREATE TABLE batches (
   cancelling_ms         BIGINT,
   cancelled_ms          BIGINT
 );
-CREATE INDEX batches_unfinished ON batches (seq)
+CREATE INDEX batches_unfinished ON batches (priority DESC, expires_ms, seq)
   WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling');
 
 -- A run of plan entries. Free for a claim when lease_until_ms is past; each claim raises `token`.
@@ -91,7 +92,7 @@ CREATE INDEX result_groups_by_span ON result_groups (batch_seq, span_number, seq
 -- partial indexes are worth their while.
 ANALYZE sqlite_schema;
 INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
-  ('batches', 'batches_unfinished', '20 1'),
+  ('batches', 'batches_unfinished', '20 10 2 1'),
   ('spans', 'spans', '20000 2000 1'),
   ('spans', 'spans_open', '2000 200 1');
 ANALYZE sqlite_schema;

@@ -75,12 +75,16 @@ class Store {
   Result<Page<Batch>> list_batches(const std::optional<BatchId>& after, std::int64_t limit);
   // Oldest first.
   std::vector<BatchId> unfinished_batches();
+  // All that have not ended, in the order in which they are served: priority, then deadline, then arrival.
+  std::vector<Batch> queue();
+  // Error not_found, or conflict when it has ended.
+  Result<Batch> set_priority(const BatchId& id, int priority);
   // Moves from `from` to `to` and sets the time of `to`; false when the batch is not in `from` (any more).
   bool advance(const BatchId& id, BatchStatus from, BatchStatus to, Timestamp now);
   // validating -> failed.
   bool fail_batch(const BatchId& id, const std::vector<LineError>& errors, std::int64_t error_total, Timestamp now);
-  // validating -> in_progress, with `total` lines cut into spans.
-  bool start_batch(const BatchId& id, const std::string& model, std::int64_t total, Timestamp now);
+  // validating -> in_progress, with `total` lines cut into spans; it waits until one is claimed.
+  bool start_batch(const BatchId& id, const std::string& model, std::int64_t total);
   // An unfinished batch becomes `cancelling`; one that is cancelling or cancelled is returned as it is. Error
   // not_found, or conflict when it has ended otherwise.
   Result<Batch> request_cancel(const BatchId& id, Timestamp now);
@@ -89,10 +93,12 @@ class Store {
   bool finish_batch(const BatchId& id, BatchStatus from, const Finish& finish, Timestamp now);
 
   // --- spans and results
-  // Leases up to `limit` open spans of in_progress batches of that model to `owner`, oldest batch first. `now` and
-  // `lease_until` are on the clock that all workers of this database share.
+  // Leases up to `limit` open spans of one batch to `owner`: the first of queue() for that model that has any.
+  // Batches that wait are left alone unless `begin`. `now` and
+  // `lease_until` are on the clock that all workers of this database share; `wall_now` is when a batch that waited
+  // begins.
   std::vector<ClaimedSpan> claim_spans(const std::string& owner, const std::string& model, std::int64_t limit,
-                                       Moment now, Moment lease_until);
+                                       bool begin, Moment now, Moment lease_until, Timestamp wall_now);
   void renew_leases(const std::string& owner, Moment lease_until);
   // What it holds is free for another claim.
   void release_leases(const std::string& owner);

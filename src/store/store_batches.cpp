@@ -36,7 +36,8 @@ const char* time_column(BatchStatus status) {
 }
 
 constexpr const char* kBatchColumns =
-    "seq, id, input_file_id, endpoint, completion_window, metadata, output_expires_after, model, status, total, "
+    "seq, id, input_file_id, endpoint, completion_window, metadata, output_expires_after, priority, model, "
+    "status, total, "
     "completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, errors, error_total, "
     "output_file_id, error_file_id, created_ms, expires_ms, in_progress_ms, finalizing_ms, completed_ms, failed_ms, "
     "expired_ms, cancelling_ms, cancelled_ms";
@@ -50,6 +51,7 @@ Batch read_batch(const sql::Row& row) {
   batch.completion_window = row.text(column++);
   if (const auto metadata = text_at(row, column++)) batch.metadata = wire::parse_metadata(*metadata);
   batch.output_expires_after_seconds = integer_at(row, column++);
+  batch.priority = static_cast<int>(row.integer(column++));
   batch.model = text_at(row, column++);
   batch.status = parse_batch_status(row.text(column++));
   for (std::int64_t* number : {&batch.counts.total, &batch.counts.completed, &batch.counts.failed, &batch.usage.input,
@@ -128,11 +130,12 @@ Result<void> Store::insert_batch(const Batch& batch, const QueueLimits& limits) 
   std::optional<std::string> metadata;
   if (batch.metadata) metadata = wire::metadata_json(*batch.metadata);
   sql_.execute(
-      "INSERT INTO batches (id, input_file_id, endpoint, completion_window, metadata, output_expires_after, model,"
-      " status, total, created_ms, expires_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+      "INSERT INTO batches (id, input_file_id, endpoint, completion_window, metadata, output_expires_after,"
+      " priority, model, status, total, created_ms, expires_ms)"
+      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
       {batch.id.value, batch.input_file_id.value, batch.endpoint, batch.completion_window,
-       value_of(metadata), value_of(batch.output_expires_after_seconds), value_of(batch.model),
-       to_string(batch.status), batch.counts.total, to_ms(batch.created_at), to_ms(batch.expires_at)});
+       value_of(metadata), value_of(batch.output_expires_after_seconds),
+       std::int64_t{batch.priority}, value_of(batch.model), to_string(batch.status), batch.counts.total, to_ms(batch.created_at), to_ms(batch.expires_at)});
   return {};
 }
 
@@ -166,6 +169,20 @@ std::vector<BatchId> Store::unfinished_batches() {
   return ids;
 }
 
+std::vector<Batch> Store::queue() {
+  return select_batches(sql_, PENSTOCK_UNFINISHED " ORDER BY priority DESC, expires_ms, seq", {});
+}
+
+Result<Batch> Store::set_priority(const BatchId& id, int priority) {
+  sql_.execute("UPDATE batches SET priority = $1 WHERE id = $2 AND " PENSTOCK_UNFINISHED,
+               {std::int64_t{priority}, id.value});
+  std::optional<Batch> batch = find_batch(id);
+  if (!batch) return no_such_batch(id);
+  if (!is_terminal(batch->status)) return std::move(*batch);
+  return Error{Error::Kind::conflict,
+               fmt::format("Cannot change the priority of a batch with status '{}'.", to_string(batch->status))};
+}
+
 bool Store::advance(const BatchId& id, BatchStatus from, BatchStatus to, Timestamp now) {
   assert(!is_terminal(from));
   return sql_.execute(
@@ -181,12 +198,12 @@ bool Store::fail_batch(const BatchId& id, const std::vector<LineError>& errors, 
              {to_ms(now), wire::errors_json(errors), error_total, id.value}) == 1;
 }
 
-bool Store::start_batch(const BatchId& id, const std::string& model, std::int64_t total, Timestamp now) {
+bool Store::start_batch(const BatchId& id, const std::string& model, std::int64_t total) {
   std::optional<std::int64_t> seq;
   sql_.execute(
-      "UPDATE batches SET status = 'in_progress', in_progress_ms = $1, model = $2, total = $3"
-      " WHERE id = $4 AND status = 'validating' RETURNING seq",
-      {to_ms(now), model, total, id.value}, [&](const sql::Row& row) { seq = row.integer(0); });
+      "UPDATE batches SET status = 'in_progress', model = $1, total = $2"
+      " WHERE id = $3 AND status = 'validating' RETURNING seq",
+      {model, total, id.value}, [&](const sql::Row& row) { seq = row.integer(0); });
   if (!seq) return false;
   if (total == 0) return true;
   // One span starts at each multiple of $3 below $2.

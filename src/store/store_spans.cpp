@@ -83,46 +83,42 @@ void decompress(std::string_view bytes, std::size_t size, std::string& out) {
 }  // namespace
 
 std::vector<ClaimedSpan> Store::claim_spans(const std::string& owner, const std::string& model, std::int64_t limit,
-                                            Moment now, Moment lease_until) {
-  std::map<std::pair<std::int64_t, std::int64_t>, ClaimedSpan> claimed;  // in the order of batches and spans
-  // CROSS JOIN has SQLite walk the batches first, and their open spans in order until there are enough.
+                                            bool begin, Moment now, Moment lease_until, Timestamp wall_now) {
+  std::optional<std::int64_t> seq;
+  std::map<std::int64_t, ClaimedSpan> claimed;  // by number
   sql_.execute(
       "UPDATE spans SET token = token + 1, owner = $1, lease_until_ms = $2 WHERE (batch_seq, number) IN ("
-      "SELECT s.batch_seq, s.number FROM batches b CROSS JOIN spans s"
-      " WHERE b." PENSTOCK_UNFINISHED
-      " AND b.status = 'in_progress' AND b.model = $3 AND s.batch_seq = b.seq"
+      "SELECT s.batch_seq, s.number FROM spans s WHERE s.batch_seq = ("
+      "SELECT b.seq FROM batches b WHERE b." PENSTOCK_UNFINISHED
+      " AND b.status = 'in_progress' AND b.model = $3 AND ($6 = 1 OR b.in_progress_ms IS NOT NULL) AND EXISTS (SELECT 1 FROM spans o WHERE o.batch_seq = b.seq"
+      " AND o.entries > o.completed + o.failed AND o.lease_until_ms <= $4)"
+      " ORDER BY b.priority DESC, b.expires_ms, b.seq LIMIT 1)"
       " AND s.entries > s.completed + s.failed AND s.lease_until_ms <= $4"
-      " ORDER BY b.seq, s.number LIMIT $5 /* FOR UPDATE OF s SKIP LOCKED */)"
+      " ORDER BY s.number LIMIT $5 /* FOR UPDATE OF s SKIP LOCKED */)"
       " RETURNING batch_seq, number, token, first_entry, entries, completed + failed",
-      {owner, to_ms(lease_until), model, to_ms(now), limit}, [&](const sql::Row& row) {
-        ClaimedSpan span;
+      {owner, to_ms(lease_until), model, to_ms(now), limit, std::int64_t{begin}}, [&](const sql::Row& row) {
+        seq = row.integer(0);
+        ClaimedSpan& span = claimed[row.integer(1)];
         span.key.number = row.integer(1);
         span.token = row.integer(2);
         span.first = static_cast<std::uint32_t>(row.integer(3));
         span.count = static_cast<std::uint32_t>(row.integer(4));
         span.finished = row.integer(5);
         span.model = model;
-        claimed.emplace(std::pair(row.integer(0), span.key.number), std::move(span));
       });
-
   std::vector<ClaimedSpan> spans;
-  std::int64_t seq = 0;
-  for (auto& [place, span] : claimed) {
-    if (place.first == seq) {
-      const ClaimedSpan& before = spans.back();
-      span.key.batch = before.key.batch;
-      span.input_file_id = before.input_file_id;
-      span.endpoint = before.endpoint;
-    } else {
-      seq = place.first;
-      sql_.execute("SELECT id, input_file_id, endpoint FROM batches WHERE seq = $1", {seq}, [&](const sql::Row& row) {
-        span.key.batch.value = row.text(0);
-        span.input_file_id.value = row.text(1);
-        span.endpoint = row.text(2);
+  if (!seq) return spans;
+  sql_.execute(
+      "UPDATE batches SET in_progress_ms = COALESCE(in_progress_ms, $1) WHERE seq = $2"
+      " RETURNING id, input_file_id, endpoint",
+      {to_ms(wall_now), *seq}, [&](const sql::Row& row) {
+        for (auto& [number, span] : claimed) {
+          span.key.batch.value = row.text(0);
+          span.input_file_id.value = row.text(1);
+          span.endpoint = row.text(2);
+          spans.push_back(std::move(span));
+        }
       });
-    }
-    spans.push_back(std::move(span));
-  }
   return spans;
 }
 

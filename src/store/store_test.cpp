@@ -57,14 +57,15 @@ class StoreTest : public testing::Test {
     return batch;
   }
 
-  BatchId add_batch(const std::string& id) {
-    const Batch batch = make_batch(id);
+  BatchId add_batch(const std::string& id, int priority = 0) {
+    Batch batch = make_batch(id);
+    batch.priority = priority;
     EXPECT_TRUE(store.insert_batch(batch, {0, 0}));
     return batch.id;
   }
-  BatchId add_running(const std::string& id, std::int64_t lines, const std::string& model = "m") {
-    const BatchId batch = add_batch(id);
-    EXPECT_TRUE(store.start_batch(batch, model, lines, kNow));
+  BatchId add_running(const std::string& id, std::int64_t lines, const std::string& model = "m", int priority = 0) {
+    const BatchId batch = add_batch(id, priority);
+    EXPECT_TRUE(store.start_batch(batch, model, lines));
     return batch;
   }
   // Brings a new batch into any status.
@@ -75,7 +76,7 @@ class StoreTest : public testing::Test {
       EXPECT_TRUE(store.fail_batch(batch, {}, 0, kNow));
       return batch;
     }
-    EXPECT_TRUE(store.start_batch(batch, "m", 10, kNow));
+    EXPECT_TRUE(store.start_batch(batch, "m", 10));
     if (status == in_progress) return batch;
     if (status == cancelling || status == cancelled) {
       EXPECT_TRUE(store.request_cancel(batch, kNow));
@@ -93,7 +94,7 @@ class StoreTest : public testing::Test {
 
   std::vector<ClaimedSpan> claim(std::int64_t limit, const std::string& owner = "w", Moment now = kEarly,
                                  const std::string& model = "m") {
-    return store.claim_spans(owner, model, limit, now, now + (kLate - kEarly));
+    return store.claim_spans(owner, model, limit, true, now, now + (kLate - kEarly), kNow);
   }
 
   // The answers of the span's lines [from, to); every fourth one failed.
@@ -298,7 +299,7 @@ TEST_F(StoreTest, UnfinishedBatchesAreToldOldestFirst) {
 
 TEST_F(StoreTest, OfTwoMovesThatCrossOneWins) {
   const BatchId id = add_running("batch_1", 10);
-  EXPECT_FALSE(store.start_batch(id, "m", 20, kNow));
+  EXPECT_FALSE(store.start_batch(id, "m", 20));
   EXPECT_FALSE(store.fail_batch(id, {}, 0, kNow));
   EXPECT_TRUE(store.advance(id, in_progress, finalizing, kNow + Millis(5)));
   EXPECT_FALSE(store.advance(id, in_progress, finalizing, kNow + Millis(6)));
@@ -404,21 +405,57 @@ TEST_F(StoreTest, AMillionLinesBecomeSomeTwoThousandSpans) {
   EXPECT_EQ(store.remaining(id), 1'000'000);
 }
 
-TEST_F(StoreTest, ClaimsServeTheOldestBatchFirstAndThenInOrder) {
+TEST_F(StoreTest, AClaimServesOneBatchTheOldestFirst) {
   const BatchId first = add_running("batch_z", 1024);
   add_running("batch_other", 2048, "other");
   const BatchId second = add_running("batch_a", 1024);
   add_batch("batch_waiting");
   const auto spans = claim(3);
-  ASSERT_EQ(spans.size(), 3u);
+  ASSERT_EQ(spans.size(), 2u);
   EXPECT_EQ(spans[0].key, (SpanKey{first, 0}));
   EXPECT_EQ(spans[1].key, (SpanKey{first, 1}));
-  EXPECT_EQ(spans[2].key, (SpanKey{second, 0}));
   EXPECT_EQ(spans[1].input_file_id.value, "file-in-batch_z");
-  EXPECT_EQ(spans[2].input_file_id.value, "file-in-batch_a");
-  EXPECT_EQ(spans[2].endpoint, "/v1/chat/completions");
-  EXPECT_EQ(spans[2].model, "m");
-  EXPECT_EQ(numbers(claim(9)), std::vector<std::int64_t>{1});
+  EXPECT_EQ(spans[1].endpoint, "/v1/chat/completions");
+  EXPECT_EQ(spans[1].model, "m");
+  const auto next = claim(9);
+  EXPECT_EQ(numbers(next), (std::vector<std::int64_t>{0, 1}));
+  EXPECT_EQ(next[0].key.batch, second);
+  EXPECT_TRUE(claim(9).empty());
+}
+
+TEST_F(StoreTest, PriorityGoesBeforeArrivalAndMayChangeWhileWaiting) {
+  const BatchId low = add_running("batch_low", 10, "m", -1);
+  const BatchId normal = add_running("batch_normal", 10);
+  const BatchId high = add_running("batch_high", 10, "m", 1);
+  const BatchId late = add_running("batch_late", 10);
+  const auto order = [&] {
+    std::vector<BatchId> ids;
+    for (const Batch& batch : store.queue()) ids.push_back(batch.id);
+    return ids;
+  };
+  EXPECT_EQ(order(), (std::vector{high, normal, late, low}));
+  EXPECT_EQ(store.set_priority(late, 1)->priority, 1);
+  EXPECT_EQ(store.set_priority(high, -1)->priority, -1);
+  EXPECT_EQ(order(), (std::vector{late, normal, low, high}));
+  std::vector<BatchId> claimed;
+  for (int i = 0; i < 4; ++i) claimed.push_back(claim(9).at(0).key.batch);
+  EXPECT_EQ(claimed, order());
+
+  EXPECT_EQ(store.set_priority(BatchId{"batch_x"}, 1).error().kind, Error::Kind::not_found);
+  const BatchId ended = add_in("batch_ended", completed);
+  EXPECT_EQ(store.set_priority(ended, 1).error().message,
+            "Cannot change the priority of a batch with status 'completed'.");
+  EXPECT_EQ(store.find_batch(ended)->priority, 0);
+}
+
+TEST_F(StoreTest, ABatchWaitsUntilItsFirstClaim) {
+  const BatchId id = add_running("batch_1", 1024);
+  EXPECT_TRUE(is_waiting(store.find_batch(id).value()));
+  EXPECT_TRUE(store.claim_spans("w", "m", 1, false, kEarly, kLate, kNow).empty());
+  ASSERT_EQ(claim(1).size(), 1u);
+  EXPECT_EQ(store.find_batch(id)->in_progress_at, kNow);
+  EXPECT_EQ(store.claim_spans("w", "m", 1, false, kEarly, kLate, kNow + Millis(5)).size(), 1u);
+  EXPECT_EQ(store.find_batch(id)->in_progress_at, kNow) << "it begins once";
 }
 
 TEST_F(StoreTest, ALeasedSpanIsNotClaimedUntilItsLeaseEnds) {
@@ -517,7 +554,7 @@ TEST_F(StoreTest, OpenSpansAreFoundByTheirIndex) {
   ExplainingConnection explaining(*connection);
   Store explained(explaining);
   const BatchId id = add_running("batch_1", 2048);
-  explained.claim_spans("w", "m", 1, kEarly, kLate);
+  explained.claim_spans("w", "m", 1, true, kEarly, kLate, kNow);
   EXPECT_NE(explaining.plan.find("SCAN b USING INDEX batches_unfinished"), std::string::npos) << explaining.plan;
   EXPECT_NE(explaining.plan.find("SEARCH s USING INDEX spans_open (batch_seq=?)"), std::string::npos)
       << explaining.plan;

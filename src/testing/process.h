@@ -37,7 +37,7 @@ class Process {
       : disk(the_disk),
         clock(loop),
         engines(loop, clock),
-        dispatcher(loop, clock, disk.db, *disk.blobs, engines, with_name(std::move(options)),
+        dispatcher(loop, clock, disk.db, *disk.blobs, engines, estimator, with_name(std::move(options)),
                    [this](const BatchId& id) {
                      done.push_back(id);
                      lifecycle.notify(id);
@@ -110,7 +110,7 @@ class Process {
         validate(*disk.blobs->open(batch(id).input_file_id.value), {.endpoint = "/v1/chat/completions", .models = {}});
     write_plan(*disk.blobs, id, checked.entries);
     write([&](Store& store) {
-      store.start_batch(id, checked.model, static_cast<std::int64_t>(checked.entries.size()), clock.now());
+      store.start_batch(id, checked.model, static_cast<std::int64_t>(checked.entries.size()));
     });
     dispatcher.wake();
     return id;
@@ -149,6 +149,7 @@ class Process {
   asio::io_context loop;
   FakeClock clock;
   Engines engines;
+  Estimator estimator;
   Dispatcher dispatcher;
   Lifecycle lifecycle;
   std::vector<BatchId> done;  // whose last line was saved
