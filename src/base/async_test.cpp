@@ -132,6 +132,17 @@ TEST_F(AsyncTest, WaitUntilTakesAKeptNotifyAlsoPastTheDeadline) {
   EXPECT_EQ(in_time, true);
 }
 
+TEST_F(AsyncTest, ANotifyAtTheVeryDeadlineIsNotLost) {
+  Event& event = new_event();
+  std::optional<bool> in_time;
+  tasks.spawn("waiting", wait_until(event, clock, clock.monotonic() + Millis{1}, in_time));
+  poll(loop);
+  clock.advance(Millis{1});  // the alarm is about to ring
+  event.notify();
+  poll(loop);
+  EXPECT_EQ(in_time, true);
+}
+
 TEST_F(AsyncTest, ADeadlineThatWasMissedIsNoNotifyForTheNextWait) {
   Event& event = new_event();
   std::optional<bool> in_time;

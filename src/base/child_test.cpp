@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <system_error>
 
 #include "testing/run_task.h"
@@ -40,7 +42,9 @@ TEST_F(ChildTest, GivesWhatItPrintsLineByLineFromBothStreams) {
 
 TEST_F(ChildTest, CutsALongLineAndLosesNoByteOfIt) {
   for (const std::size_t size : {4'095, 4'096, 4'097, 8'192, 10'000}) {
-    Child child(loop, shell("printf '%" + std::to_string(size) + "s\\nend\\n' x"));
+    // Behind a short line, so that cuts do not fall on the ends of reads.
+    Child child(loop, shell("printf 'first\\n%" + std::to_string(size) + "s\\nend\\n' x"));
+    EXPECT_EQ(line(child), "first");
     std::string all;
     const Lines got = lines(child);
     for (const auto& part : got) {
@@ -110,23 +114,30 @@ TEST_F(ChildTest, WhatItLeavesBehindDiesWhenItHasEnded) {
   EXPECT_EQ(lines(child), Lines{});
 }
 
-// True when nobody has the pipe's other end open, within half a minute.
-bool closed(int pipe) {
-  pollfd descriptor{pipe, POLLIN, 0};
-  char byte;
-  return ::poll(&descriptor, 1, 30'000) == 1 && ::read(pipe, &byte, 1) == 0;
-}
+// Sees a process, ours or not, end.
+class Witness {
+ public:
+  explicit Witness(pid_t pid) : pidfd_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))) {}
+  ~Witness() { ::close(pidfd_); }
+  bool can_see() const { return pidfd_ >= 0; }
+  // Within half a minute.
+  bool saw_it_end() const {
+    pollfd descriptor{pidfd_, POLLIN, 0};
+    return ::poll(&descriptor, 1, 30'000) == 1;
+  }
+
+ private:
+  int pidfd_;
+};
 
 TEST_F(ChildTest, DestroyingARunningChildKillsItsGroup) {
-  int ends[2];
-  ASSERT_EQ(::pipe(ends), 0);  // inherited by the child
+  std::unique_ptr<Witness> grandchild;
   {
-    Child child(loop, shell(kWithGrandchild));
-    EXPECT_EQ(line(child), "started");
+    Child child(loop, shell("sleep 1000 & echo $!; wait"));
+    grandchild = std::make_unique<Witness>(std::stoi(line(child).value()));
+    ASSERT_TRUE(grandchild->can_see());
   }
-  ::close(ends[1]);
-  EXPECT_TRUE(closed(ends[0]));
-  ::close(ends[0]);
+  EXPECT_TRUE(grandchild->saw_it_end());
 }
 
 TEST_F(ChildTest, ACancelledWaitThrowsAndTheChildLivesOn) {
@@ -149,24 +160,37 @@ TEST_F(ChildTest, ACancelledWaitThrowsAndTheChildLivesOn) {
 }
 
 TEST_F(ChildTest, DiesWithUsHoweverWeDie) {
-  int ends[2], started[2];
-  ASSERT_EQ(::pipe(ends), 0);
+  int started[2];
   ASSERT_EQ(::pipe2(started, O_CLOEXEC), 0);
   const pid_t parent = ::fork();
   ASSERT_GE(parent, 0);
   if (parent == 0) {
     asio::io_context own_loop;
     Child child(own_loop, {"sleep", "1000"});
-    [[maybe_unused]] const auto n = ::write(started[1], "x", 1);
+    const pid_t pid = child.pid();
+    [[maybe_unused]] const auto n = ::write(started[1], &pid, sizeof pid);
     while (true) ::pause();
   }
-  ::close(ends[1]);
-  char byte;
-  ASSERT_EQ(::read(started[0], &byte, 1), 1);
+  pid_t pid = 0;
+  ASSERT_EQ(::read(started[0], &pid, sizeof pid), static_cast<ssize_t>(sizeof pid));
+  const Witness child(pid);
+  ASSERT_TRUE(child.can_see());
   ::kill(parent, SIGKILL);
   ::waitpid(parent, nullptr, 0);
-  EXPECT_TRUE(closed(ends[0]));
-  for (const int fd : {ends[0], started[0], started[1]}) ::close(fd);
+  EXPECT_TRUE(child.saw_it_end());
+  ::close(started[0]), ::close(started[1]);
+}
+
+TEST_F(ChildTest, InheritsNothingButItsThreeStreams) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);  // without O_CLOEXEC
+  Child child(loop, {"sh", "-c", "ls /proc/$$/fd"});
+  const Lines descriptors = lines(child);
+  for (const int end : ends) {
+    EXPECT_EQ(std::count(descriptors.begin(), descriptors.end(), std::to_string(end)), 0) << end;
+    ::close(end);
+  }
+  how_it_ended(child);
 }
 
 }  // namespace

@@ -96,9 +96,9 @@ TEST(ValidateTest, ThePlanCutsTheExactBytes) {
 }
 
 TEST(ValidateTest, LineNumbersArePhysical) {
-  const Validated checked = check(kBom + "\n" + "bad\n" + "\r\n" + input_line(0) + " \t\n" + "{}\n" + input_line(0));
+  const Validated checked = check(kBom + "\n" + "bad\n" + "\r\n" + input_line(0) + " \t\n" + "{}\n\n\n" + input_line(0));
   EXPECT_EQ(faults(checked), (Faults{"invalid_json_line - @2", "missing_required_parameter custom_id @6",
-                                     "duplicate_custom_id custom_id @7"}));
+                                     "duplicate_custom_id custom_id @9"}));
   EXPECT_EQ(checked.error_total, 3);
   EXPECT_TRUE(checked.entries.empty());
 }

@@ -117,7 +117,7 @@ const std::vector<Setting>& all_settings() {
        [](const Config& c) { return quote_list(c.engines); }},
       {{"engine_key", "", "PENSTOCK_ENGINE_KEY", "API key for the engines"},
        [](Config& c, const Values& v) { c.engine_key = v.back(); },
-       [](const Config&) { return quote(""); }  // never shown},
+       [](const Config&) { return quote(""); }},  // never shown
       {{"model", "--model", "PENSTOCK_MODEL", "serve only this model: NAME, NAME=FILE.gguf or FILE.gguf"},
        set_model,
        [](const Config& c) { return quote(c.only_model); }},

@@ -198,7 +198,7 @@ TEST_F(ConfigTest, ARefusalNamesTheKeyWhereItCameFromAndWhatIsAllowed) {
       {"model = \"\"\n", {"model", "NAME"}},
       {"model = \"=x.gguf\"\n", {"model", "NAME"}},
       {"models = 7\n", {"models", "table"}},
-      {"[models]\na = 1.5\n", {"models.a", "string"}},
+      {"[models]\na = 1.5\n", {"models.a", "GGUF"}},
       {"max_batch_file_bytes = 0\n", {"max_batch_file_bytes", "1 to"}},
       {"slots = \n", {"given.toml:1"}},
       {"a = 1\na = 2\n", {"given.toml:2"}},
