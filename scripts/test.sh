@@ -34,6 +34,8 @@ test_with_sanitizers() {
 }
 
 need_build_packages
+# Of the official clients' languages, Debian 12 has only Java in a new enough version. Node and Go are used if installed.
+need_packages openjdk-17-jdk-headless maven
 need_venv
 step pip 'Installing the Python packages of the tests' \
   "$venv/bin/pip" install --require-hashes --only-binary :all: -r tests/requirements.txt
@@ -44,7 +46,7 @@ step build-release 'Building Penstock and its unit tests' cmake --build --preset
 
 check 'unit tests' ctest --test-dir build/release --output-on-failure --no-tests=error -L unit
 check 'include order' "$venv/bin/python" tests/include_order_test.py src
-check 'end to end, with a real model' "$venv/bin/python" -m pytest tests/e2e
+check 'end to end, with a real model' "$venv/bin/python" -m pytest -rs tests/e2e
 [ -n "$quick" ] || check 'unit tests with ASan and UBSan' test_with_sanitizers
 
 printf '\n== Summary after %d s\n' "$SECONDS"

@@ -38,9 +38,9 @@ Task<std::string> with_place(Context& c, Batch batch) {
 
 std::optional<Error> refuse(const wire::NewBatch& batch) {
   if (!endpoints().contains(batch.endpoint)) {
-    return invalid(fmt::format("Invalid value: '{}'. Supported values are: '{}'.", batch.endpoint,
-                               fmt::join(endpoints(), "', '")),
-                   "endpoint");
+    return invalid(
+        fmt::format("Invalid value: '{}'. Supported values are: '{}'.", batch.endpoint, fmt::join(endpoints(), "', '")),
+        "endpoint");
   }
   if (batch.completion_window != "24h") {
     return invalid(fmt::format("Invalid value: '{}'. Supported values are: '24h'.", batch.completion_window),
@@ -101,7 +101,8 @@ Task<Response> list_batches(Context& c) {
 Task<Response> get_batch(Context& c) {
   const auto batch = co_await c.services.db.read([&](Store& store) { return store.find_batch({c.id}); });
   if (!batch) {
-    co_return error_response({.kind = Error::Kind::not_found, .message = fmt::format("No batch found with id '{}'.", c.id)});
+    co_return error_response(
+        {.kind = Error::Kind::not_found, .message = fmt::format("No batch found with id '{}'.", c.id)});
   }
   co_return json_response(co_await with_place(c, *batch));
 }
@@ -110,8 +111,7 @@ Task<Response> update_batch(Context& c) {
   const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
   const Result<int> priority = wire::parse_priority(body);
   if (!priority) co_return error_response(priority.error());
-  const auto batch =
-      co_await c.services.db.write([&](Store& store) { return store.set_priority({c.id}, *priority); });
+  const auto batch = co_await c.services.db.write([&](Store& store) { return store.set_priority({c.id}, *priority); });
   if (!batch) co_return error_response(batch.error());
   co_return json_response(co_await with_place(c, *batch));
 }
@@ -125,8 +125,8 @@ Task<Response> get_queue(Context& c) {
 
 Task<Response> cancel_batch(Context& c) {
   const BatchId id{c.id};
-  const auto batch = co_await c.services.db.write(
-      [&](Store& store) { return store.request_cancel(id, c.services.clock.now()); });
+  const auto batch =
+      co_await c.services.db.write([&](Store& store) { return store.request_cancel(id, c.services.clock.now()); });
   if (!batch) co_return error_response(batch.error());
   c.services.lifecycle.notify(id);
   co_return json_response(wire::to_json(*batch));

@@ -1,19 +1,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 
 #include "api/handlers.h"
+#include "api/new_file.h"
 #include "model/wire.h"
 #include "net/multipart.h"
 
 namespace penstock {
 namespace {
 
-constexpr std::array<std::string_view, 6> kPurposes = {"assistants", "batch",     "fine-tune",
-                                                       "vision",     "user_data", "evals"};
-constexpr std::int64_t kBatchFileExpiresAfterSeconds = 30 * 86'400;
 constexpr std::size_t kFieldSizeMax = 4096;
 constexpr std::size_t kReadSize = 256 << 10;
 
@@ -24,55 +21,34 @@ Error invalid(std::string message, std::string param, std::string code = "invali
           .param = std::move(param)};
 }
 
-// What an upload's parts have said so far.
-struct Upload {
+// What the form's parts have said so far.
+struct Form {
   std::optional<std::string> purpose, filename, anchor, seconds;
   std::unique_ptr<BlobWriter> writer;
 };
 
-Result<File> describe(const Upload& upload, const FileId& id, const Services& services) {
-  if (!upload.writer) return invalid("Missing required parameter: 'file'.", "file", "missing_required_parameter");
-  if (!upload.purpose) return invalid("Missing required parameter: 'purpose'.", "purpose", "missing_required_parameter");
-  if (std::find(kPurposes.begin(), kPurposes.end(), *upload.purpose) == kPurposes.end()) {
-    return invalid(fmt::format("Invalid value: '{}'. Supported values are: '{}'.", *upload.purpose,
-                               fmt::join(kPurposes, "', '")),
-                   "purpose");
+// Nothing for what is not a number.
+std::optional<std::int64_t> parse_integer(const std::string& text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+Result<NewFile> describe(const Form& form, const Services::Limits& limits) {
+  if (!form.writer) return invalid("Missing required parameter: 'file'.", "file", "missing_required_parameter");
+  if (!form.purpose) return invalid("Missing required parameter: 'purpose'.", "purpose", "missing_required_parameter");
+  NewFile file{.filename = *form.filename,
+               .purpose = *form.purpose,
+               .bytes = form.writer->size(),
+               .expires_after_seconds = std::nullopt};
+  if (form.anchor || form.seconds) {
+    const auto expiry =
+        wire::check_expiry("expires_after", form.anchor.value_or(""), parse_integer(form.seconds.value_or("")));
+    if (!expiry) return expiry.error();
+    file.expires_after_seconds = *expiry;
   }
-  File file{.id = id,
-            .filename = *upload.filename,
-            .purpose = *upload.purpose,
-            .bytes = upload.writer->size(),
-            .created_at = services.clock.now(),
-            .expires_at = std::nullopt};
-  if (file.purpose == "batch") {
-    if (!file.filename.ends_with(".jsonl")) {
-      return invalid("Invalid file format for Batch API. Must be .jsonl", "file", "invalid_file_format");
-    }
-    if (file.bytes == 0) return invalid("The file is empty.", "file", "empty_file");
-    if (file.bytes > services.limits.batch_file_bytes_max) {
-      return Error{.kind = Error::Kind::too_large,
-                   .message = fmt::format("The file has {} bytes; an input file may have at most {}.", file.bytes,
-                                          services.limits.batch_file_bytes_max),
-                   .code = "file_too_large",
-                   .param = "file"};
-    }
-    file.expires_at = file.created_at + std::chrono::seconds(kBatchFileExpiresAfterSeconds);
-  }
-  if (upload.anchor || upload.seconds) {
-    if (upload.anchor.value_or("") != "created_at") {
-      return invalid("Invalid 'expires_after[anchor]': must be 'created_at'.", "expires_after");
-    }
-    const std::string text = upload.seconds.value_or("");
-    std::int64_t seconds = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-    if (error != std::errc{} || end != text.data() + text.size() || seconds < wire::kExpirySecondsMin ||
-        seconds > wire::kExpirySecondsMax) {
-      return invalid(fmt::format("Invalid 'expires_after[seconds]': expected an integer from {} to {}.",
-                                 wire::kExpirySecondsMin, wire::kExpirySecondsMax),
-                     "expires_after");
-    }
-    file.expires_at = file.created_at + std::chrono::seconds(seconds);
-  }
+  if (const auto error = refuse(file, limits, {.filename = "file", .bytes = "file"})) return *error;
   return file;
 }
 
@@ -118,36 +94,32 @@ Error no_such_file(const std::string& id) {
 Task<Response> create_file(Context& c) {
   MultipartReader reader(c.request.headers.find("content-type").value_or(""), *c.request.body);
   const FileId id{random_id("file-")};
-  Upload upload;
+  Form form;
   while (auto part = co_await reader.next_part()) {
     if (part->name == "file") {
-      if (upload.writer) throw HttpError(400, "The form has more than one part 'file'.");
-      upload.filename = part->filename.value_or("upload");
-      upload.writer = co_await blocking(c.services.io, [&] { return c.services.blobs.create(id.value); });
-      while (true) {
-        const std::string_view bytes = co_await reader.read();
-        if (bytes.empty()) break;
-        if (upload.writer->size() + bytes.size() > std::max(kFileBytesMax, c.services.limits.batch_file_bytes_max)) {
-          throw HttpError(413, fmt::format("The file is larger than {} bytes.", kFileBytesMax));
-        }
-        co_await blocking(c.services.io, [&] { upload.writer->write(bytes); });
-      }
+      if (form.writer) throw HttpError(400, "The form has more than one part 'file'.");
+      form.filename = part->filename.value_or("upload");
+      form.writer = co_await blocking(c.services.io, [&] { return c.services.blobs.create(id.value); });
+      co_await receive(reader, *form.writer, std::max(kFileBytesMax, c.services.limits.batch_file_bytes_max),
+                       c.services.io);
     } else if (part->name == "purpose") {
-      upload.purpose = co_await read_field(reader);
+      form.purpose = co_await read_field(reader);
     } else if (part->name == "expires_after[anchor]") {
-      upload.anchor = co_await read_field(reader);
+      form.anchor = co_await read_field(reader);
     } else if (part->name == "expires_after[seconds]") {
-      upload.seconds = co_await read_field(reader);
+      form.seconds = co_await read_field(reader);
     } else if (part->name.starts_with("expires_after")) {
-      co_return error_response(invalid(
-          "Invalid 'expires_after': send the fields expires_after[anchor] and expires_after[seconds].", "expires_after"));
+      co_return error_response(
+          invalid("Invalid 'expires_after': send the fields expires_after[anchor] and expires_after[seconds].",
+                  "expires_after"));
     }
   }
-  const Result<File> file = describe(upload, id, c.services);
-  if (!file) co_return error_response(file.error());
-  co_await blocking(c.services.io, [&] { upload.writer->commit(); });
-  co_await c.services.db.write([&](Store& store) { store.insert_file(*file); });
-  co_return json_response(wire::to_json(*file));
+  const Result<NewFile> described = describe(form, c.services.limits);
+  if (!described) co_return error_response(described.error());
+  const File file = make_file(id, *described, c.services.clock.now());
+  co_await blocking(c.services.io, [&] { form.writer->commit(); });
+  co_await c.services.db.write([&](Store& store) { store.insert_file(file); });
+  co_return json_response(wire::to_json(file));
 }
 
 Task<Response> list_files(Context& c) {
@@ -191,15 +163,17 @@ Task<Response> get_file_content(Context& c) {
     const ByteRange asked = parse_range(*header, reader->size());
     if (asked.kind == ByteRange::Kind::unsatisfiable) {
       Response refused = json_response(
-          wire::to_json(invalid(fmt::format("The file has {} bytes; none of them are in this range.", reader->size()), "range")), 416);
+          wire::to_json(
+              invalid(fmt::format("The file has {} bytes; none of them are in this range.", reader->size()), "range")),
+          416);
       refused.headers.add("Content-Range", fmt::format("bytes */{}", reader->size()));
       co_return refused;
     }
     if (asked.kind == ByteRange::Kind::range) {
       range = asked;
       response.status = 206;
-      response.headers.add("Content-Range", fmt::format("bytes {}-{}/{}", range.first, range.first + range.length - 1,
-                                                        reader->size()));
+      response.headers.add("Content-Range",
+                           fmt::format("bytes {}-{}/{}", range.first, range.first + range.length - 1, reader->size()));
     }
   }
   response.stream_size = range.length;

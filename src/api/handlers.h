@@ -1,4 +1,5 @@
 #pragma once
+#include "api/upload_expiry.h"
 #include "batch/lifecycle.h"
 #include "net/http.h"
 
@@ -17,6 +18,7 @@ struct Services {
   Engines& engines;
   const Estimator& estimator;
   Lifecycle& lifecycle;
+  UploadExpiry& upload_expiry;
   asio::thread_pool& io;  // for reading and writing blobs
   Limits limits;
   Timestamp started_at;
@@ -45,6 +47,11 @@ Task<Response> list_files(Context& c);
 Task<Response> get_file(Context& c);
 Task<Response> get_file_content(Context& c);
 Task<Response> delete_file(Context& c);
+
+Task<Response> create_upload(Context& c);
+Task<Response> create_part(Context& c);
+Task<Response> complete_upload(Context& c);
+Task<Response> cancel_upload(Context& c);
 
 Task<Response> create_batch(Context& c);
 Task<Response> list_batches(Context& c);

@@ -17,9 +17,9 @@ namespace penstock {
 class Dispatcher {
  public:
   struct Options {
-    std::string worker;          // this process's name on its leases
+    std::string worker;  // this process's name on its leases
     Millis lease{10'000};
-    Millis commit_after{10};     // the oldest answer waits no longer for others to be saved with
+    Millis commit_after{10};  // the oldest answer waits no longer for others to be saved with
     std::size_t commit_lines = 256;
     retry::Options retry;
   };
@@ -27,8 +27,8 @@ class Dispatcher {
   // Called on the loop thread when the last line of a batch has been saved.
   using BatchDone = std::function<void(const BatchId&)>;
 
-  Dispatcher(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, Engines& engines,
-             Estimator& estimator, Options options, BatchDone batch_done);
+  Dispatcher(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, Engines& engines, Estimator& estimator,
+             Options options, BatchDone batch_done);
 
   // Starts its tasks; they go on until stop().
   void start();
@@ -52,7 +52,7 @@ class Dispatcher {
     std::size_t next = 0;
     std::unique_ptr<BlobReader> input;
     std::int64_t unsaved = 0;  // lines without a saved result
-    bool lost = false;  // another worker has it now
+    bool lost = false;         // another worker has it now
   };
   struct Line {
     std::shared_ptr<Span> span;  // shared by its lines and their results; the last one lets it go
@@ -94,7 +94,8 @@ class Dispatcher {
   void engines_changed();
   void requeue_due();
   void start_lines();
-  // A batch that waits begins only when a slot has nothing else to do, so that one of higher priority can still pass it.
+  // A batch that waits begins only when a slot has nothing else to do, so that one of higher priority can still pass
+  // it.
   bool may_begin(const std::string& model, const Queue& queue) const;
   bool wants_lines(const std::string& model, const Queue& queue) const;
   Task<> refill();

@@ -102,9 +102,11 @@ TEST(DispatcherTest, LinesThatAreLargeAreReadWhole) {
   std::string input;
   std::vector<std::string> expected;
   for (int i = 0; i < 12; ++i) {
-    expected.push_back(fmt::format(R"({{"model":"m","messages":["{}{}"]}})", i, std::string(i % 3 == 0 ? 1'500'000 : 400'000, 'x')));
-    input += fmt::format("{{\"custom_id\":\"r{}\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{}}}\n{}", i,
-                         expected.back(), std::string(i % 2 == 0 ? 10'000 : 0, '\n'));
+    expected.push_back(
+        fmt::format(R"({{"model":"m","messages":["{}{}"]}})", i, std::string(i % 3 == 0 ? 1'500'000 : 400'000, 'x')));
+    input +=
+        fmt::format("{{\"custom_id\":\"r{}\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{}}}\n{}", i,
+                    expected.back(), std::string(i % 2 == 0 ? 10'000 : 0, '\n'));
   }
   process.submit_running(input);
   ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
@@ -344,7 +346,8 @@ TEST(DispatcherTest, StoppingLetsLinesUnderWayEndAndGivesTheLeasesBack) {
   }
   Process next(disk, saving_at_once());
   const auto spans = next.write([&](Store& store) {
-    return store.claim_spans("another", "m", 10, true, next.clock.monotonic(), next.clock.monotonic() + Millis{1}, next.clock.now());
+    return store.claim_spans("another", "m", 10, true, next.clock.monotonic(), next.clock.monotonic() + Millis{1},
+                             next.clock.now());
   });
   EXPECT_EQ(spans.size(), 1u);
 }
@@ -393,7 +396,8 @@ TEST(DispatcherTest, AWorkerRenewsItsLeasesWhileItIsBusy) {
     busy.advance(Millis{3'334});
     busy.write([](Store&) {});  // behind the renewal
     const auto spans = busy.write([&](Store& store) {
-      return store.claim_spans("thief", "m", 10, true, busy.clock.monotonic(), busy.clock.monotonic() + Millis{1}, busy.clock.now());
+      return store.claim_spans("thief", "m", 10, true, busy.clock.monotonic(), busy.clock.monotonic() + Millis{1},
+                               busy.clock.now());
     });
     ASSERT_TRUE(spans.empty()) << beat;
   }

@@ -7,7 +7,9 @@
 
 namespace penstock {
 
-std::string plan_key(const BatchId& id) { return fmt::format("plan-{}", id.value); }
+std::string plan_key(const BatchId& id) {
+  return fmt::format("plan-{}", id.value);
+}
 
 void write_plan(BlobStore& blobs, const BatchId& id, const std::vector<PlanEntry>& entries) {
   const auto writer = blobs.create(plan_key(id));
@@ -24,6 +26,8 @@ std::vector<PlanEntry> read_plan(const BlobReader& plan, std::uint32_t first, st
   return entries;
 }
 
-std::uint32_t plan_size(const BlobReader& plan) { return static_cast<std::uint32_t>(plan.size() / sizeof(PlanEntry)); }
+std::uint32_t plan_size(const BlobReader& plan) {
+  return static_cast<std::uint32_t>(plan.size() / sizeof(PlanEntry));
+}
 
 }  // namespace penstock

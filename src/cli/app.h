@@ -53,6 +53,7 @@ class App {
   Estimator estimator_;
   std::unique_ptr<Dispatcher> dispatcher_;  // none without a worker
   Lifecycle lifecycle_;
+  UploadExpiry upload_expiry_;
   Services services_;
 };
 

@@ -107,7 +107,8 @@ TEST_F(ManagedEngineTest, AProgramThatEndsIsStartedAgainWithGrowingPauses) {
 }
 
 TEST_F(ManagedEngineTest, ItsLastWordsTellWhyItEnded) {
-  ManagedEngine& e = start(shell("for i in 1 2 3 4 5 6 7 8 9 10; do echo word $i; done; echo out of memory >&2; exit 3"));
+  ManagedEngine& e =
+      start(shell("for i in 1 2 3 4 5 6 7 8 9 10; do echo word $i; done; echo out of memory >&2; exit 3"));
   EXPECT_FALSE(e.trouble().empty());
   ASSERT_TRUE(until_pausing_for(500));
   EXPECT_NE(e.trouble().find("exit code 3"), std::string::npos) << e.trouble();
@@ -142,7 +143,8 @@ TEST_F(ManagedEngineTest, ServesItsModelOnItsSocketWithTheArgumentsItWasGiven) {
   EXPECT_EQ(changes, 1);
   const Answer answer = run_task(loop, e.send("/v1/chat/completions", "{}"));
   EXPECT_EQ(answer.status, 200);
-  for (const char* words : {"\"--parallel\", \"3\"", "\"--ctx-size\", \"300\"", "\"--alias\", \"m\"", "\"--threads\", \"2\"]"}) {
+  for (const char* words :
+       {"\"--parallel\", \"3\"", "\"--ctx-size\", \"300\"", "\"--alias\", \"m\"", "\"--threads\", \"2\"]"}) {
     EXPECT_NE(answer.body.find(words), std::string::npos) << words << " in " << answer.body;
   }
   EXPECT_NE(answer.body.find(folder / "m.gguf"), std::string::npos);

@@ -10,6 +10,7 @@ namespace penstock {
 namespace {
 constexpr std::array<std::string_view, 8> kStatusWords = {"validating", "in_progress", "finalizing", "completed",
                                                           "failed",     "expired",     "cancelling", "cancelled"};
+constexpr std::array<std::string_view, 4> kUploadWords = {"pending", "completed", "cancelled", "expired"};
 }  // namespace
 
 std::string random_id(std::string_view prefix) {
@@ -34,6 +35,17 @@ BatchStatus parse_batch_status(std::string_view word) {
     if (kStatusWords[i] == word) return static_cast<BatchStatus>(i);
   }
   throw std::invalid_argument("no such batch status: " + std::string(word));
+}
+
+std::string_view to_string(UploadStatus status) {
+  return kUploadWords.at(static_cast<std::size_t>(status));
+}
+
+UploadStatus parse_upload_status(std::string_view word) {
+  for (std::size_t i = 0; i < kUploadWords.size(); ++i) {
+    if (kUploadWords[i] == word) return static_cast<UploadStatus>(i);
+  }
+  throw std::invalid_argument("no such upload status: " + std::string(word));
 }
 
 Usage& Usage::operator+=(const Usage& other) {

@@ -19,8 +19,10 @@ struct Id {
   std::string value;
   auto operator<=>(const Id&) const = default;
 };
-using FileId = Id<struct FileTag>;    // "file-…"
-using BatchId = Id<struct BatchTag>;  // "batch_…"
+using FileId = Id<struct FileTag>;      // "file-…"
+using BatchId = Id<struct BatchTag>;    // "batch_…"
+using UploadId = Id<struct UploadTag>;  // "upload_…"
+using PartId = Id<struct PartTag>;      // "part_…"
 
 // 128 random bits behind a prefix, in lower-case hexadecimal.
 std::string random_id(std::string_view prefix);
@@ -32,6 +34,39 @@ struct File {
   std::uint64_t bytes = 0;
   Timestamp created_at{};
   std::optional<Timestamp> expires_at;
+};
+
+// What a client says of a file that it brings, whole or in parts.
+struct NewFile {
+  std::string filename;
+  std::string purpose;
+  std::uint64_t bytes = 0;
+  std::optional<std::int64_t> expires_after_seconds;
+  bool operator==(const NewFile&) const = default;
+};
+
+// The words on the wire and in the store: pending -> completed | cancelled | expired.
+enum class UploadStatus { pending, completed, cancelled, expired };
+
+std::string_view to_string(UploadStatus status);
+// Throws std::invalid_argument for another word.
+UploadStatus parse_upload_status(std::string_view word);
+
+// A file that comes in parts. It takes them until it is completed, cancelled or expired.
+struct Upload {
+  UploadId id;
+  NewFile file;  // bytes: of the parts that will make it, as declared
+  UploadStatus status = UploadStatus::pending;
+  Timestamp created_at{}, expires_at{};
+  std::optional<FileId> file_id;  // once it is completed
+};
+
+// Its bytes are the blob of that id.
+struct UploadPart {
+  PartId id;
+  UploadId upload_id;
+  std::uint64_t bytes = 0;
+  Timestamp created_at{};
 };
 
 // The words on the wire, and in the store with one difference: see is_waiting().
@@ -85,8 +120,8 @@ struct Batch {
   BatchStatus status = BatchStatus::validating;
   Counts counts;
   Usage usage;
-  std::vector<LineError> errors;   // the first 100
-  std::int64_t error_total = 0;    // all there were
+  std::vector<LineError> errors;  // the first 100
+  std::int64_t error_total = 0;   // all there were
   std::optional<FileId> output_file_id, error_file_id;
 
   Timestamp created_at{}, expires_at{};
@@ -126,10 +161,10 @@ constexpr std::uint32_t kSpanLines = 512;
 // A span in this worker's hands, until the lease ends or the token is replaced.
 struct ClaimedSpan {
   SpanKey key;
-  std::int64_t token = 0;       // fencing number of this claim
-  std::uint32_t first = 0;      // plan entry
+  std::int64_t token = 0;   // fencing number of this claim
+  std::uint32_t first = 0;  // plan entry
   std::uint32_t count = 0;
-  std::int64_t finished = 0;    // lines that result groups already hold
+  std::int64_t finished = 0;  // lines that result groups already hold
   FileId input_file_id;
   std::string endpoint, model;
 };

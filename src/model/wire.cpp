@@ -19,21 +19,29 @@ Error invalid(std::string message, std::string param, std::string code = "invali
 
 std::string_view type_name(const json::value& v) {
   switch (v.kind()) {
-    case json::kind::null: return "null";
-    case json::kind::bool_: return "a boolean";
+    case json::kind::null:
+      return "null";
+    case json::kind::bool_:
+      return "a boolean";
     case json::kind::int64:
-    case json::kind::uint64: return "an integer";
-    case json::kind::double_: return "a number";
-    case json::kind::string: return "a string";
-    case json::kind::array: return "an array";
-    case json::kind::object: return "an object";
+    case json::kind::uint64:
+      return "an integer";
+    case json::kind::double_:
+      return "a number";
+    case json::kind::string:
+      return "a string";
+    case json::kind::array:
+      return "an array";
+    case json::kind::object:
+      return "an object";
   }
   return "something else";
 }
 
 Error wrong_type(const std::string& param, std::string_view expected, const json::value& got) {
-  return invalid(fmt::format("Invalid type for '{}': expected {}, but got {} instead.", param, expected, type_name(got)),
-                 param, "invalid_type");
+  return invalid(
+      fmt::format("Invalid type for '{}': expected {}, but got {} instead.", param, expected, type_name(got)), param,
+      "invalid_type");
 }
 
 // Null counts as absent.
@@ -42,11 +50,13 @@ const json::value* find(const json::object& object, std::string_view name) {
   return value && !value->is_null() ? value : nullptr;
 }
 
+Error missing(const char* name) {
+  return invalid(fmt::format("Missing required parameter: '{}'.", name), name, "missing_required_parameter");
+}
+
 Result<std::string> required_string(const json::object& object, const char* name) {
   const json::value* value = find(object, name);
-  if (!value) {
-    return invalid(fmt::format("Missing required parameter: '{}'.", name), name, "missing_required_parameter");
-  }
+  if (!value) return missing(name);
   if (!value->is_string()) return wrong_type(name, "a string", *value);
   return std::string(value->get_string());
 }
@@ -61,8 +71,9 @@ Result<Metadata> read_metadata(const json::value& value) {
   if (!value.is_object()) return wrong_type("metadata", "an object", value);
   const json::object& object = value.get_object();
   if (object.size() > 16) {
-    return invalid(fmt::format("Invalid 'metadata': too many properties. Expected at most 16, but got {}.", object.size()),
-                   "metadata", "object_above_max_properties");
+    return invalid(
+        fmt::format("Invalid 'metadata': too many properties. Expected at most 16, but got {}.", object.size()),
+        "metadata", "object_above_max_properties");
   }
   Metadata metadata;
   for (const auto& [key, item] : object) {
@@ -80,24 +91,33 @@ Result<Metadata> read_metadata(const json::value& value) {
   return metadata;
 }
 
-Result<std::int64_t> read_expiry(const json::value& value) {
-  const std::string name = "output_expires_after";
-  if (!value.is_object()) return wrong_type(name, "an object", value);
-  const json::value* anchor = find(value.get_object(), "anchor");
-  if (!anchor || !anchor->is_string() || anchor->get_string() != "created_at") {
-    return invalid(fmt::format("Invalid '{}': anchor must be 'created_at'.", name), name);
-  }
-  const json::value* seconds = find(value.get_object(), "seconds");
-  if (!seconds || !seconds->is_int64() || seconds->get_int64() < kExpirySecondsMin ||
-      seconds->get_int64() > kExpirySecondsMax) {
-    return invalid(fmt::format("Invalid '{}': seconds must be an integer from {} to {}.", name, kExpirySecondsMin,
-                               kExpirySecondsMax),
-                   name);
-  }
-  return seconds->get_int64();
+// Nothing when it is absent.
+Result<std::optional<std::int64_t>> read_expiry(const json::object& object, const std::string& name) {
+  const json::value* value = find(object, name);
+  if (!value) return std::optional<std::int64_t>();
+  if (!value->is_object()) return wrong_type(name, "an object", *value);
+  const json::value* anchor = find(value->get_object(), "anchor");
+  const json::value* seconds = find(value->get_object(), "seconds");
+  const auto checked =
+      check_expiry(name, anchor && anchor->is_string() ? std::string_view(anchor->get_string()) : std::string_view(),
+                   seconds && seconds->is_int64() ? std::optional(seconds->get_int64()) : std::nullopt);
+  if (!checked) return checked.error();
+  return std::optional(*checked);
 }
 
-std::int64_t seconds(Timestamp t) { return std::chrono::floor<std::chrono::seconds>(t).time_since_epoch().count(); }
+Result<json::object> read_object(std::string_view body) {
+  boost::system::error_code error;
+  json::parse_options options;
+  options.max_depth = 64;
+  json::value root = json::parse(body, error, {}, options);
+  if (error) return invalid("We could not parse the JSON body of your request.", "", "");
+  if (!root.is_object()) return invalid("The body of your request must be a JSON object.", "", "");
+  return std::move(root.get_object());
+}
+
+std::int64_t seconds(Timestamp t) {
+  return std::chrono::floor<std::chrono::seconds>(t).time_since_epoch().count();
+}
 
 std::string iso_time(Timestamp t) {
   return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(t)));
@@ -118,11 +138,25 @@ Result<int> read_priority(const json::value& value, const std::string& name) {
   return static_cast<int>(number->get_int64());
 }
 
-json::value optional_time(const std::optional<Timestamp>& t) { return t ? json::value(seconds(*t)) : json::value(); }
+json::value optional_time(const std::optional<Timestamp>& t) {
+  return t ? json::value(seconds(*t)) : json::value();
+}
 
 template <class Id>
 json::value optional_id(const std::optional<Id>& id) {
   return id ? json::value(id->value) : json::value();
+}
+
+json::object file_object(const File& file) {
+  return {{"id", file.id.value},
+          {"object", "file"},
+          {"bytes", file.bytes},
+          {"created_at", seconds(file.created_at)},
+          {"expires_at", optional_time(file.expires_at)},
+          {"filename", file.filename},
+          {"purpose", file.purpose},
+          {"status", "processed"},
+          {"status_details", nullptr}};
 }
 
 json::object metadata_object(const Metadata& metadata) {
@@ -145,18 +179,14 @@ json::array errors_array(const std::vector<LineError>& errors) {
 }  // namespace
 
 Result<NewBatch> parse_new_batch(std::string_view body) {
-  boost::system::error_code error;
-  json::parse_options options;
-  options.max_depth = 64;
-  const json::value root = json::parse(body, error, {}, options);
-  if (error) return invalid("We could not parse the JSON body of your request.", "", "");
-  if (!root.is_object()) return invalid("The body of your request must be a JSON object.", "", "");
-  const json::object& object = root.get_object();
+  const Result<json::object> root = read_object(body);
+  if (!root) return root.error();
+  const json::object& object = *root;
 
   NewBatch batch;
-  for (const auto& [name, field] : {std::pair{"input_file_id", &batch.input_file_id.value},
-                                    std::pair{"endpoint", &batch.endpoint},
-                                    std::pair{"completion_window", &batch.completion_window}}) {
+  for (const auto& [name, field] :
+       {std::pair{"input_file_id", &batch.input_file_id.value}, std::pair{"endpoint", &batch.endpoint},
+        std::pair{"completion_window", &batch.completion_window}}) {
     Result<std::string> text = required_string(object, name);
     if (!text) return text.error();
     *field = *text;
@@ -177,33 +207,99 @@ Result<NewBatch> parse_new_batch(std::string_view body) {
     if (!value) return value.error();
     batch.priority = *value;
   }
-  if (const json::value* value = find(object, "output_expires_after")) {
-    Result<std::int64_t> expiry = read_expiry(*value);
-    if (!expiry) return expiry.error();
-    batch.output_expires_after_seconds = *expiry;
-  }
+  const auto expiry = read_expiry(object, "output_expires_after");
+  if (!expiry) return expiry.error();
+  batch.output_expires_after_seconds = *expiry;
   return batch;
 }
 
 Result<int> parse_priority(std::string_view body) {
-  boost::system::error_code error;
-  const json::value root = json::parse(body, error);
-  if (error || !root.is_object()) return invalid("The body of your request must be a JSON object.", "", "");
-  const json::value* value = find(root.get_object(), "priority");
-  if (!value) return invalid("Missing required parameter: 'priority'.", "priority", "missing_required_parameter");
+  const Result<json::object> root = read_object(body);
+  if (!root) return root.error();
+  const json::value* value = find(*root, "priority");
+  if (!value) return missing("priority");
   return read_priority(*value, "priority");
 }
 
+Result<NewFile> parse_new_upload(std::string_view body) {
+  const Result<json::object> root = read_object(body);
+  if (!root) return root.error();
+  NewFile file;
+  std::string mime_type;  // must be said, and is nowhere shown
+  for (const auto& [name, field] : {std::pair{"filename", &file.filename}, std::pair{"purpose", &file.purpose},
+                                    std::pair{"mime_type", &mime_type}}) {
+    Result<std::string> text = required_string(*root, name);
+    if (!text) return text.error();
+    *field = *text;
+  }
+  const json::value* bytes = find(*root, "bytes");
+  if (!bytes) return missing("bytes");
+  if (!bytes->is_int64() && !bytes->is_uint64()) return wrong_type("bytes", "an integer", *bytes);
+  if (bytes->is_int64() && bytes->get_int64() < 1) {
+    return invalid("Invalid 'bytes': must be at least 1.", "bytes", "integer_below_min_value");
+  }
+  file.bytes = bytes->to_number<std::uint64_t>();
+  const auto expiry = read_expiry(*root, "expires_after");
+  if (!expiry) return expiry.error();
+  file.expires_after_seconds = *expiry;
+  return file;
+}
+
+Result<UploadCompletion> parse_upload_completion(std::string_view body) {
+  const Result<json::object> root = read_object(body);
+  if (!root) return root.error();
+  UploadCompletion completion;
+  const json::value* part_ids = find(*root, "part_ids");
+  if (!part_ids) return missing("part_ids");
+  if (!part_ids->is_array()) return wrong_type("part_ids", "an array of strings", *part_ids);
+  for (const json::value& id : part_ids->get_array()) {
+    if (!id.is_string()) return wrong_type("part_ids", "an array of strings", id);
+    completion.part_ids.push_back({std::string(id.get_string())});
+  }
+  if (completion.part_ids.empty()) return invalid("Invalid 'part_ids': it names no part.", "part_ids");
+  if (const json::value* md5 = find(*root, "md5")) {
+    if (!md5->is_string()) return wrong_type("md5", "a string", *md5);
+    std::string& text = completion.md5.emplace(md5->get_string());
+    for (char& c : text) c = c >= 'A' && c <= 'F' ? static_cast<char>(c + ('a' - 'A')) : c;
+    if (text.size() != 32 || text.find_first_not_of("0123456789abcdef") != std::string::npos) {
+      return invalid("Invalid 'md5': expected 32 hexadecimal digits.", "md5");
+    }
+  }
+  return completion;
+}
+
+Result<std::int64_t> check_expiry(const std::string& name, std::string_view anchor,
+                                  std::optional<std::int64_t> seconds) {
+  if (anchor != "created_at") return invalid(fmt::format("Invalid '{}': anchor must be 'created_at'.", name), name);
+  if (!seconds || *seconds < kExpirySecondsMin || *seconds > kExpirySecondsMax) {
+    return invalid(fmt::format("Invalid '{}': seconds must be an integer from {} to {}.", name, kExpirySecondsMin,
+                               kExpirySecondsMax),
+                   name);
+  }
+  return *seconds;
+}
+
 std::string to_json(const File& file) {
-  return json::serialize(json::object{{"id", file.id.value},
-                                      {"object", "file"},
-                                      {"bytes", file.bytes},
-                                      {"created_at", seconds(file.created_at)},
-                                      {"expires_at", optional_time(file.expires_at)},
-                                      {"filename", file.filename},
-                                      {"purpose", file.purpose},
-                                      {"status", "processed"},
-                                      {"status_details", nullptr}});
+  return json::serialize(file_object(file));
+}
+
+std::string to_json(const Upload& upload, const std::optional<File>& file) {
+  return json::serialize(json::object{{"id", upload.id.value},
+                                      {"object", "upload"},
+                                      {"bytes", upload.file.bytes},
+                                      {"created_at", seconds(upload.created_at)},
+                                      {"expires_at", seconds(upload.expires_at)},
+                                      {"filename", upload.file.filename},
+                                      {"purpose", upload.file.purpose},
+                                      {"status", to_string(upload.status)},
+                                      {"file", file ? json::value(file_object(*file)) : json::value()}});
+}
+
+std::string to_json(const UploadPart& part) {
+  return json::serialize(json::object{{"id", part.id.value},
+                                      {"object", "upload.part"},
+                                      {"created_at", seconds(part.created_at)},
+                                      {"upload_id", part.upload_id.value}});
 }
 
 std::string to_json(const Batch& b, const std::optional<QueuePlace>& place) {
@@ -235,8 +331,7 @@ std::string to_json(const Batch& b, const std::optional<QueuePlace>& place) {
       {"expired_at", optional_time(b.expired_at)},
       {"cancelling_at", optional_time(b.cancelling_at)},
       {"cancelled_at", optional_time(b.cancelled_at)},
-      {"request_counts",
-       {{"total", b.counts.total}, {"completed", b.counts.completed}, {"failed", b.counts.failed}}},
+      {"request_counts", {{"total", b.counts.total}, {"completed", b.counts.completed}, {"failed", b.counts.failed}}},
       {"usage",
        {{"input_tokens", b.usage.input},
         {"input_tokens_details", {{"cached_tokens", b.usage.cached}}},
@@ -250,10 +345,15 @@ std::string to_json(const Error& error) {
   const auto or_null = [](const std::string& s) { return s.empty() ? json::value() : json::value(s); };
   std::string_view type = "invalid_request_error";
   switch (error.kind) {
-    case Error::Kind::queue_full: type = "rate_limit_error"; break;
+    case Error::Kind::queue_full:
+      type = "rate_limit_error";
+      break;
     case Error::Kind::no_space:
-    case Error::Kind::unavailable: type = "server_error"; break;
-    default: break;
+    case Error::Kind::unavailable:
+      type = "server_error";
+      break;
+    default:
+      break;
   }
   return json::serialize(json::object{{"error", json::object{{"message", error.message},
                                                              {"type", type},
@@ -277,9 +377,13 @@ std::string list(const std::vector<std::string>& items, std::string_view first_i
                      fmt::join(items, ","), id(first_id), id(last_id), has_more);
 }
 
-std::string quoted(std::string_view text) { return json::serialize(json::string_view(text.data(), text.size())); }
+std::string quoted(std::string_view text) {
+  return json::serialize(json::string_view(text.data(), text.size()));
+}
 
-std::string metadata_json(const Metadata& metadata) { return json::serialize(metadata_object(metadata)); }
+std::string metadata_json(const Metadata& metadata) {
+  return json::serialize(metadata_object(metadata));
+}
 
 Metadata parse_metadata(std::string_view text) {
   Metadata metadata;
@@ -288,7 +392,9 @@ Metadata parse_metadata(std::string_view text) {
   return metadata;
 }
 
-std::string errors_json(const std::vector<LineError>& errors) { return json::serialize(errors_array(errors)); }
+std::string errors_json(const std::vector<LineError>& errors) {
+  return json::serialize(errors_array(errors));
+}
 
 std::vector<LineError> parse_errors(std::string_view text) {
   std::vector<LineError> errors;

@@ -22,10 +22,26 @@ Result<NewBatch> parse_new_batch(std::string_view body);
 // What POST /v1/batches/{id} may say.
 Result<int> parse_priority(std::string_view body);
 
+// What POST /v1/uploads may say. `bytes` is at least 1.
+Result<NewFile> parse_new_upload(std::string_view body);
+
+// What POST /v1/uploads/{id}/complete may say.
+struct UploadCompletion {
+  std::vector<PartId> part_ids;    // in the file's order; at least one
+  std::optional<std::string> md5;  // of the file, in lower-case hexadecimal
+};
+Result<UploadCompletion> parse_upload_completion(std::string_view body);
+
 // The range that expires_after and output_expires_after may have, in seconds.
 constexpr std::int64_t kExpirySecondsMin = 3'600, kExpirySecondsMax = 2'592'000;
+// The rule of both; `name` is the one that is meant. Returns the seconds.
+Result<std::int64_t> check_expiry(const std::string& name, std::string_view anchor,
+                                  std::optional<std::int64_t> seconds);
 
 std::string to_json(const File& file);
+// `file`: of one that is completed.
+std::string to_json(const Upload& upload, const std::optional<File>& file = std::nullopt);
+std::string to_json(const UploadPart& part);
 // `place`: of one that has not ended, where that is known.
 std::string to_json(const Batch& batch, const std::optional<QueuePlace>& place = std::nullopt);
 std::string to_json(const Error& error);

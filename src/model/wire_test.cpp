@@ -30,8 +30,8 @@ std::string pairs(int count) {
 }
 
 TEST(NewBatchTest, ReadsAllThatMayBeSaid) {
-  const auto batch = parse_new_batch(
-      new_batch(R"(,"metadata":{"z":"1","a":"\u00e9"},"output_expires_after":{"anchor":"created_at","seconds":3600},"x":[1])"));
+  const auto batch = parse_new_batch(new_batch(
+      R"(,"metadata":{"z":"1","a":"\u00e9"},"output_expires_after":{"anchor":"created_at","seconds":3600},"x":[1])"));
   ASSERT_TRUE(batch) << batch.error().message;
   EXPECT_EQ(batch->input_file_id.value, "file-1");
   EXPECT_EQ(batch->endpoint, "/v1/embeddings");
@@ -75,7 +75,8 @@ TEST(NewBatchTest, NamesWhatIsWrong) {
       {R"({"input_file_id":7,"endpoint":"e","completion_window":"24h"})", "input_file_id", "invalid_type",
        "expected a string, but got an integer instead"},
       {R"({"input_file_id":"f","endpoint":["e"],"completion_window":"24h"})", "endpoint", "invalid_type", "an array"},
-      {R"({"input_file_id":"f","endpoint":"e","completion_window":true})", "completion_window", "invalid_type", "a boolean"},
+      {R"({"input_file_id":"f","endpoint":"e","completion_window":true})", "completion_window", "invalid_type",
+       "a boolean"},
       {new_batch(",\"metadata\":[]"), "metadata", "invalid_type", "expected an object, but got an array instead"},
       {new_batch(",\"metadata\":{\"tags\":[]}"), "metadata.tags", "invalid_type",
        "Invalid type for 'metadata.tags': expected a string, but got an array instead."},
@@ -91,7 +92,8 @@ TEST(NewBatchTest, NamesWhatIsWrong) {
       {new_batch(expiry(R"({"anchor":"now","seconds":3600})")), "output_expires_after", "invalid_value", "created_at"},
       {new_batch(expiry(R"({"anchor":"created_at"})")), "output_expires_after", "invalid_value", "3600"},
       {new_batch(expiry(R"({"anchor":"created_at","seconds":3599})")), "output_expires_after", "invalid_value", "3600"},
-      {new_batch(expiry(R"({"anchor":"created_at","seconds":2592001})")), "output_expires_after", "invalid_value", "2592000"},
+      {new_batch(expiry(R"({"anchor":"created_at","seconds":2592001})")), "output_expires_after", "invalid_value",
+       "2592000"},
       {new_batch(expiry(R"({"anchor":"created_at","seconds":"3600"})")), "output_expires_after", "invalid_value", ""},
       {new_batch(expiry(R"({"anchor":"created_at","seconds":1e400})")), "output_expires_after", "invalid_value", ""},
       {new_batch(expiry(R"({"anchor":"created_at","seconds":99999999999999999999})")), "output_expires_after",
@@ -112,7 +114,8 @@ TEST(NewBatchTest, TakesEverythingUpToItsLimits) {
   const std::string emoji = "\xF0\x9F\x98\x80";
   for (const std::string& more :
        {pairs(16), fmt::format(R"(,"metadata":{{"{}":"{}"}})", repeated(emoji, 64), repeated(emoji, 512)),
-        std::string(R"(,"metadata":{})"), std::string(R"(,"output_expires_after":{"anchor":"created_at","seconds":2592000})"),
+        std::string(R"(,"metadata":{})"),
+        std::string(R"(,"output_expires_after":{"anchor":"created_at","seconds":2592000})"),
         std::string(R"(,"deep":[[[[[[[[[[1]]]]]]]]]])"), std::string(R"(,"n":123456789012345678901234567890)")}) {
     EXPECT_TRUE(parse_new_batch(new_batch(more))) << more.substr(0, 200);
   }
@@ -183,7 +186,8 @@ TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
   batch.expired_at = at(5);
   batch.cancelling_at = at(6);
   batch.cancelled_at = at(7);
-  batch.errors = {{.code = "c", .message = "m", .param = "p", .line = 3}, {.code = "d", .message = "n", .param = {}, .line = {}}};
+  batch.errors = {{.code = "c", .message = "m", .param = "p", .line = 3},
+                  {.code = "d", .message = "n", .param = {}, .line = {}}};
   batch.error_total = 170;
   const std::string text = to_json(batch, QueuePlace{3, kNow, at(3601)});
   EXPECT_EQ(json::parse(text), json::parse(R"({
@@ -212,7 +216,8 @@ TEST(BatchJsonTest, ABatchThatWaitsForItsTurnIsStillValidating) {
 }
 
 TEST(BatchJsonTest, TheStatusIsTheWordOnTheWire) {
-  for (const std::string word : {"validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"}) {
+  for (const std::string word :
+       {"validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"}) {
     Batch batch = fresh_batch();
     batch.status = parse_batch_status(word);
     batch.in_progress_at = kNow;
@@ -222,7 +227,12 @@ TEST(BatchJsonTest, TheStatusIsTheWordOnTheWire) {
 }
 
 TEST(FileJsonTest, HasEveryKey) {
-  File file{.id = {"file-1"}, .filename = "a\"b.jsonl", .purpose = "batch", .bytes = 12, .created_at = kNow, .expires_at = {}};
+  File file{.id = {"file-1"},
+            .filename = "a\"b.jsonl",
+            .purpose = "batch",
+            .bytes = 12,
+            .created_at = kNow,
+            .expires_at = {}};
   EXPECT_EQ(json::parse(to_json(file)), json::parse(R"({
     "id": "file-1", "object": "file", "bytes": 12, "created_at": 1764000000, "expires_at": null,
     "filename": "a\"b.jsonl", "purpose": "batch", "status": "processed", "status_details": null})"));
@@ -230,12 +240,128 @@ TEST(FileJsonTest, HasEveryKey) {
   EXPECT_EQ(json::parse(to_json(file)).at("expires_at").as_int64(), 1'764'000'060);
 }
 
+std::string new_upload(const std::string& more = "") {
+  return R"({"filename":"a.jsonl","purpose":"batch","mime_type":"application/jsonl","bytes":7)" + more + "}";
+}
+
+TEST(NewUploadTest, ReadsAllThatMayBeSaid) {
+  EXPECT_EQ(parse_new_upload(new_upload()).value(), (NewFile{"a.jsonl", "batch", 7, std::nullopt}));
+  EXPECT_EQ(parse_new_upload(new_upload(R"(,"expires_after":{"anchor":"created_at","seconds":3600},"x":[1])")).value(),
+            (NewFile{"a.jsonl", "batch", 7, 3600}));
+  EXPECT_EQ(parse_new_upload(new_upload(R"(,"expires_after":null,"bytes":8000000000)"))->bytes, 8'000'000'000u);
+}
+
+TEST(NewUploadTest, NamesWhatIsWrong) {
+  const auto but = [](const std::string& member) { return new_upload("," + member); };  // the last one counts
+  struct Row {
+    std::string body, param, code;
+  };
+  const Row table[] = {
+      {"", "", ""},
+      {"[]", "", ""},
+      {std::string(200'000, '['), "", ""},
+      {"{}", "filename", "missing_required_parameter"},
+      {but(R"("filename":null)"), "filename", "missing_required_parameter"},
+      {but(R"("filename":7)"), "filename", "invalid_type"},
+      {but(R"("purpose":null)"), "purpose", "missing_required_parameter"},
+      {but(R"("mime_type":null)"), "mime_type", "missing_required_parameter"},
+      {but(R"("mime_type":[])"), "mime_type", "invalid_type"},
+      {but(R"("bytes":null)"), "bytes", "missing_required_parameter"},
+      {but(R"("bytes":"7")"), "bytes", "invalid_type"},
+      {but(R"("bytes":7.5)"), "bytes", "invalid_type"},
+      {but(R"("bytes":1e400)"), "bytes", "invalid_type"},
+      {but(R"("bytes":0)"), "bytes", "integer_below_min_value"},
+      {but(R"("bytes":-9223372036854775808)"), "bytes", "integer_below_min_value"},
+      {but(R"("expires_after":7)"), "expires_after", "invalid_type"},
+      {but(R"("expires_after":{"anchor":"now","seconds":3600})"), "expires_after", "invalid_value"},
+      {but(R"("expires_after":{"anchor":"created_at","seconds":3599})"), "expires_after", "invalid_value"},
+  };
+  for (const Row& row : table) {
+    const auto file = parse_new_upload(row.body);
+    const std::string shown = row.body.substr(0, 200);
+    ASSERT_FALSE(file) << shown;
+    EXPECT_EQ(file.error().kind, Error::Kind::invalid_request) << shown;
+    EXPECT_EQ(file.error().param, row.param) << shown;
+    EXPECT_EQ(file.error().code, row.code) << shown;
+  }
+  EXPECT_EQ(parse_new_upload(but(R"("bytes":18446744073709551615)"))->bytes, 18'446'744'073'709'551'615u);
+}
+
+TEST(UploadCompletionTest, KeepsTheOrderOfThePartsAndWritesTheHashInLowerCase) {
+  const auto some = parse_upload_completion(R"({"part_ids":["part_b","part_a"]})");
+  ASSERT_TRUE(some);
+  EXPECT_EQ(some->part_ids, (std::vector<PartId>{{"part_b"}, {"part_a"}}));
+  EXPECT_FALSE(some->md5);
+  EXPECT_EQ(parse_upload_completion(R"({"part_ids":["p"],"md5":"D41D8CD98F00B204E9800998ECF8427E"})")->md5,
+            "d41d8cd98f00b204e9800998ecf8427e");
+}
+
+TEST(UploadCompletionTest, NamesWhatIsWrong) {
+  struct Row {
+    std::string body, param, code;
+  };
+  const Row table[] = {
+      {"{", "", ""},
+      {R"(["part_1"])", "", ""},
+      {"{}", "part_ids", "missing_required_parameter"},
+      {R"({"part_ids":null})", "part_ids", "missing_required_parameter"},
+      {R"({"part_ids":[]})", "part_ids", "invalid_value"},
+      {R"({"part_ids":"part_1"})", "part_ids", "invalid_type"},
+      {R"({"part_ids":["part_1",null]})", "part_ids", "invalid_type"},
+      {R"({"part_ids":["p"],"md5":7})", "md5", "invalid_type"},
+      {R"({"part_ids":["p"],"md5":""})", "md5", "invalid_value"},
+      {R"({"part_ids":["p"],"md5":"g41d8cd98f00b204e9800998ecf8427e"})", "md5", "invalid_value"},
+      {R"({"part_ids":["p"],"md5":"d41d8cd98f00b204e9800998ecf8427e0"})", "md5", "invalid_value"},
+  };
+  for (const Row& row : table) {
+    const auto completion = parse_upload_completion(row.body);
+    ASSERT_FALSE(completion) << row.body;
+    EXPECT_EQ(completion.error().param, row.param) << row.body;
+    EXPECT_EQ(completion.error().code, row.code) << row.body;
+  }
+}
+
+TEST(UploadJsonTest, HasEveryKey) {
+  Upload upload{.id = {"upload_1"},
+                .file = {"a\"b.jsonl", "batch", 12, 3600},
+                .status = UploadStatus::pending,
+                .created_at = kNow,
+                .expires_at = kNow + std::chrono::hours(1),
+                .file_id = std::nullopt};
+  EXPECT_EQ(json::parse(to_json(upload)), json::parse(R"({
+    "id": "upload_1", "object": "upload", "bytes": 12, "created_at": 1764000000, "expires_at": 1764003600,
+    "filename": "a\"b.jsonl", "purpose": "batch", "status": "pending", "file": null})"));
+  upload.status = UploadStatus::completed;
+  const File file{
+      .id = {"file-1"}, .filename = "a", .purpose = "batch", .bytes = 12, .created_at = kNow, .expires_at = {}};
+  const json::value completed = json::parse(to_json(upload, file));
+  EXPECT_EQ(completed.at("status"), "completed");
+  EXPECT_EQ(completed.at("file"), json::parse(to_json(file)));
+}
+
+TEST(UploadJsonTest, TheStatusIsTheWordOnTheWire) {
+  for (const std::string word : {"pending", "completed", "cancelled", "expired"}) {
+    Upload upload;
+    upload.status = parse_upload_status(word);
+    EXPECT_EQ(json::parse(to_json(upload)).at("status").as_string(), word);
+  }
+  EXPECT_THROW(parse_upload_status("done"), std::invalid_argument);
+}
+
+TEST(UploadJsonTest, APartNamesItsUpload) {
+  EXPECT_EQ(json::parse(to_json(UploadPart{{"part_1"}, {"upload_1"}, 12, kNow})), json::parse(R"({
+    "id": "part_1", "object": "upload.part", "created_at": 1764000000, "upload_id": "upload_1"})"));
+}
+
 TEST(ErrorJsonTest, HasAllFourKeysAndNullForNothing) {
   using Kind = Error::Kind;
   const std::pair<Kind, std::string> table[] = {
-      {Kind::invalid_request, "invalid_request_error"}, {Kind::not_found, "invalid_request_error"},
-      {Kind::conflict, "invalid_request_error"},        {Kind::too_large, "invalid_request_error"},
-      {Kind::queue_full, "rate_limit_error"},           {Kind::no_space, "server_error"},
+      {Kind::invalid_request, "invalid_request_error"},
+      {Kind::not_found, "invalid_request_error"},
+      {Kind::conflict, "invalid_request_error"},
+      {Kind::too_large, "invalid_request_error"},
+      {Kind::queue_full, "rate_limit_error"},
+      {Kind::no_space, "server_error"},
       {Kind::unavailable, "server_error"},
   };
   for (const auto& [kind, type] : table) {
@@ -261,7 +387,8 @@ TEST(SmallJsonTest, IsAsTheContractSays) {
 
 TEST(StoredJsonTest, MetadataComesBackAsItWas) {
   for (const Metadata& metadata :
-       {Metadata{}, Metadata{{"z", "1"}, {"a", ""}, {"", "\"\\\n\xC3\xA9\xF0\x9F\x98\x80"}, {"nul", std::string("\0x", 2)}}}) {
+       {Metadata{},
+        Metadata{{"z", "1"}, {"a", ""}, {"", "\"\\\n\xC3\xA9\xF0\x9F\x98\x80"}, {"nul", std::string("\0x", 2)}}}) {
     EXPECT_EQ(parse_metadata(metadata_json(metadata)), metadata);
   }
 }

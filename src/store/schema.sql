@@ -20,6 +20,28 @@ CREATE TABLE deleted_files (
   seq  BIGINT NOT NULL
 );
 
+-- A file that comes in parts. Its parts are rows while it is pending, and none afterwards.
+CREATE TABLE uploads (
+  id             TEXT PRIMARY KEY,
+  filename       TEXT NOT NULL,
+  purpose        TEXT NOT NULL,
+  bytes          BIGINT NOT NULL,          -- declared
+  expires_after  BIGINT,                   -- of the file, seconds
+  status         TEXT NOT NULL,
+  created_ms     BIGINT NOT NULL,
+  expires_ms     BIGINT NOT NULL,
+  file_id        TEXT
+);
+CREATE INDEX uploads_pending ON uploads (expires_ms) WHERE status = 'pending';
+
+CREATE TABLE upload_parts (
+  id          TEXT PRIMARY KEY,
+  upload_id   TEXT NOT NULL REFERENCES uploads (id),
+  bytes       BIGINT NOT NULL,
+  created_ms  BIGINT NOT NULL
+);
+CREATE INDEX upload_parts_by_upload ON upload_parts (upload_id);
+
 CREATE TABLE batches (
   seq                   INTEGER PRIMARY KEY AUTOINCREMENT,
   id                    TEXT NOT NULL UNIQUE,

@@ -25,6 +25,12 @@ struct FileQuery {
   std::optional<std::string> purpose;
 };
 
+// An upload that takes no more parts, and the parts that it had: the caller removes their blobs after the commit.
+struct EndedUpload {
+  Upload upload;
+  std::vector<PartId> parts;
+};
+
 // 0 means no limit.
 struct QueueLimits {
   std::int64_t depth = 20;                // unfinished batches
@@ -65,6 +71,24 @@ class Store {
   // the blob after the commit.
   Result<void> delete_file(const FileId& id);
 
+  // --- uploads; `now` is when it is asked, since one that is late has expired whether or not anybody has noticed
+  void insert_upload(const Upload& upload);
+  std::optional<Upload> find_upload(const UploadId& id, Timestamp now);
+  // Error not_found, or invalid_request saying how it has ended. So for all that need a pending one.
+  Result<Upload> pending_upload(const UploadId& id, Timestamp now);
+  Result<void> insert_part(const UploadPart& part, Timestamp now);
+  std::vector<UploadPart> upload_parts(const UploadId& id);
+  // Of all uploads: they name the blobs that are wanted.
+  std::vector<PartId> all_part_ids();
+  // pending -> completed, and inserts the file.
+  Result<EndedUpload> complete_upload(const UploadId& id, const File& file, Timestamp now);
+  // pending -> cancelled.
+  Result<EndedUpload> cancel_upload(const UploadId& id, Timestamp now);
+  // Moves those that are late to expired.
+  std::vector<EndedUpload> expire_uploads(Timestamp now);
+  // When the next pending one will have expired.
+  std::optional<Timestamp> next_upload_expiry();
+
   // --- batches
   // Checks the limits and inserts, atomically. Error queue_full with the words of the contract. `counts.total` is the
   // number of lines where it is known already.
@@ -94,9 +118,8 @@ class Store {
 
   // --- spans and results
   // Leases up to `limit` open spans of one batch to `owner`: the first of queue() for that model that has any.
-  // Batches that wait are left alone unless `begin`. `now` and
-  // `lease_until` are on the clock that all workers of this database share; `wall_now` is when a batch that waited
-  // begins.
+  // Batches that wait are left alone unless `begin`, and those past their expiry always. `now` and `lease_until` are on
+  // the clock that all workers of this database share; `wall_now` is when a batch that waited begins.
   std::vector<ClaimedSpan> claim_spans(const std::string& owner, const std::string& model, std::int64_t limit,
                                        bool begin, Moment now, Moment lease_until, Timestamp wall_now);
   void renew_leases(const std::string& owner, Moment lease_until);
@@ -121,6 +144,10 @@ class Store {
   std::int64_t purge_results(std::int64_t limit);
 
  private:
+  std::vector<PartId> remove_parts(const UploadId& id);
+  Result<EndedUpload> end_upload(const UploadId& id, UploadStatus end, const std::optional<FileId>& file,
+                                 Timestamp now);
+
   sql::Connection& sql_;
 };
 

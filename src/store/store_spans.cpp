@@ -90,13 +90,15 @@ std::vector<ClaimedSpan> Store::claim_spans(const std::string& owner, const std:
       "UPDATE spans SET token = token + 1, owner = $1, lease_until_ms = $2 WHERE (batch_seq, number) IN ("
       "SELECT s.batch_seq, s.number FROM spans s WHERE s.batch_seq = ("
       "SELECT b.seq FROM batches b WHERE b." PENSTOCK_UNFINISHED
-      " AND b.status = 'in_progress' AND b.model = $3 AND ($6 = 1 OR b.in_progress_ms IS NOT NULL) AND EXISTS (SELECT 1 FROM spans o WHERE o.batch_seq = b.seq"
+      " AND b.status = 'in_progress' AND b.model = $3 AND b.expires_ms > $7 AND ($6 = 1 OR b.in_progress_ms IS NOT "
+      "NULL) AND EXISTS (SELECT 1 FROM spans o WHERE o.batch_seq = b.seq"
       " AND o.entries > o.completed + o.failed AND o.lease_until_ms <= $4)"
       " ORDER BY b.priority DESC, b.expires_ms, b.seq LIMIT 1)"
       " AND s.entries > s.completed + s.failed AND s.lease_until_ms <= $4"
       " ORDER BY s.number LIMIT $5 /* FOR UPDATE OF s SKIP LOCKED */)"
       " RETURNING batch_seq, number, token, first_entry, entries, completed + failed",
-      {owner, to_ms(lease_until), model, to_ms(now), limit, std::int64_t{begin}}, [&](const sql::Row& row) {
+      {owner, to_ms(lease_until), model, to_ms(now), limit, std::int64_t{begin}, to_ms(wall_now)},
+      [&](const sql::Row& row) {
         seq = row.integer(0);
         ClaimedSpan& span = claimed[row.integer(1)];
         span.key.number = row.integer(1);

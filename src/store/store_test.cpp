@@ -458,6 +458,13 @@ TEST_F(StoreTest, ABatchWaitsUntilItsFirstClaim) {
   EXPECT_EQ(store.find_batch(id)->in_progress_at, kNow) << "it begins once";
 }
 
+TEST_F(StoreTest, ABatchThatHasExpiredIsNotClaimed) {
+  add_running("batch_1", 512);
+  const Timestamp end = kNow + std::chrono::hours(24);
+  EXPECT_TRUE(store.claim_spans("w", "m", 1, true, kEarly, kLate, end).empty());
+  EXPECT_EQ(store.claim_spans("w", "m", 1, true, kEarly, kLate, end - Millis(1)).size(), 1u);
+}
+
 TEST_F(StoreTest, ALeasedSpanIsNotClaimedUntilItsLeaseEnds) {
   add_running("batch_1", 512);
   const auto first = claim(1, "w1", kEarly);
@@ -532,7 +539,8 @@ TEST_F(StoreTest, ASpanNeverHoldsMoreLinesThanItHas) {
 
 TEST_F(StoreTest, AFencedBatchRefusesTheResultsOfEarlierClaims) {
   const BatchId id = add_running("batch_1", 1024), other = add_running("batch_2", 512);
-  const auto spans = claim(3);
+  auto spans = claim(2);
+  spans.push_back(claim(1).at(0));  // of the other one
   store.fence(id);
   EXPECT_FALSE(store.save_results(answers(spans[0], 0, 1)));
   EXPECT_FALSE(store.save_results(answers(spans[1], 0, 1)));
@@ -610,7 +618,7 @@ TEST_F(StoreTest, ADamagedGroupIsAFailureAndNotAnAnswer) {
 
 TEST_F(StoreTest, PurgingTakesTheGroupsOfEndedBatchesAndNoOthers) {
   const BatchId running = add_running("batch_1", 512), ended = add_running("batch_2", 512);
-  const auto spans = claim(2);
+  const std::vector<ClaimedSpan> spans = {claim(1).at(0), claim(1).at(0)};  // of one batch each
   for (std::uint32_t i = 0; i < 5; ++i) {
     for (const ClaimedSpan& span : spans) ASSERT_TRUE(store.save_results(answers(span, i, i + 1)));
   }

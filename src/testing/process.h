@@ -109,9 +109,8 @@ class Process {
     const Validated checked =
         validate(*disk.blobs->open(batch(id).input_file_id.value), {.endpoint = "/v1/chat/completions", .models = {}});
     write_plan(*disk.blobs, id, checked.entries);
-    write([&](Store& store) {
-      store.start_batch(id, checked.model, static_cast<std::int64_t>(checked.entries.size()));
-    });
+    write(
+        [&](Store& store) { store.start_batch(id, checked.model, static_cast<std::int64_t>(checked.entries.size())); });
     dispatcher.wake();
     return id;
   }

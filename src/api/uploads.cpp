@@ -1,0 +1,199 @@
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include <array>
+#include <map>
+
+#include "api/handlers.h"
+#include "api/new_file.h"
+#include "base/log.h"
+#include "model/wire.h"
+
+namespace penstock {
+namespace {
+
+constexpr std::uint64_t kUploadBytesMax = 8ULL << 30;
+constexpr std::uint64_t kPartBytesMax = 64 << 20;
+constexpr std::chrono::hours kUploadExpiresAfter{1};
+constexpr std::size_t kCopySize = 1 << 20;
+
+Error invalid(std::string message, std::string param, std::string code = "invalid_value") {
+  return {.kind = Error::Kind::invalid_request,
+          .message = std::move(message),
+          .code = std::move(code),
+          .param = std::move(param)};
+}
+
+// MD5 of a stream of bytes: what clients check a transfer with.
+class Md5 {
+ public:
+  Md5() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+    check(context_ != nullptr && EVP_DigestInit_ex(context_.get(), EVP_md5(), nullptr) == 1);
+  }
+  void add(std::string_view bytes) { check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1); }
+  // Ends the stream.
+  std::string hex() {
+    std::array<unsigned char, EVP_MAX_MD_SIZE> bytes{};
+    unsigned size = 0;
+    check(EVP_DigestFinal_ex(context_.get(), bytes.data(), &size) == 1);
+    return fmt::format("{:02x}", fmt::join(bytes.begin(), bytes.begin() + size, ""));
+  }
+
+ private:
+  static void check(bool good) {
+    if (!good) throw std::runtime_error("OpenSSL has no MD5");
+  }
+
+  std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
+};
+
+// The parts that make the file, in its order. `had` are all that the upload has.
+Result<std::vector<UploadPart>> choose(const Upload& upload, const std::vector<UploadPart>& had,
+                                       const std::vector<PartId>& asked) {
+  std::map<PartId, UploadPart> left;
+  for (const UploadPart& part : had) left.emplace(part.id, part);
+  std::vector<UploadPart> chosen;
+  std::uint64_t bytes = 0;
+  for (const PartId& id : asked) {
+    const auto part = left.extract(id);
+    if (!part) {
+      return invalid(fmt::format("Invalid 'part_ids': {} is no part of upload {}, or stands there twice.", id.value,
+                                 upload.id.value),
+                     "part_ids");
+    }
+    bytes += part.mapped().bytes;
+    chosen.push_back(part.mapped());
+  }
+  if (bytes != upload.file.bytes) {
+    return invalid(
+        fmt::format("The parts have {} bytes together, but the upload was created with {}.", bytes, upload.file.bytes),
+        "part_ids");
+  }
+  return chosen;
+}
+
+// Appends the parts to `writer`, and to `md5` unless that is null. False when one is gone: the upload has ended
+// meanwhile.
+Task<bool> join_parts(Services& services, const std::vector<UploadPart>& parts, BlobWriter& writer, Md5* md5) {
+  std::string buffer;
+  for (const UploadPart& part : parts) {
+    const auto reader = co_await blocking(services.io, [&] { return services.blobs.open(part.id.value); });
+    if (!reader) co_return false;
+    // Piece by piece, so that others get their turn on the pool.
+    for (std::uint64_t offset = 0; offset < reader->size(); offset += kCopySize) {
+      co_await blocking(services.io, [&] {
+        buffer.clear();
+        reader->read_at(offset, kCopySize, buffer);
+        if (md5) md5->add(buffer);
+        writer.write(buffer);
+      });
+    }
+  }
+  co_return true;
+}
+
+Task<Result<Upload>> find_pending(Context& c) {
+  const Timestamp now = c.services.clock.now();
+  co_return co_await c.services.db.read([&](Store& store) { return store.pending_upload({c.id}, now); });
+}
+
+}  // namespace
+
+Task<Response> create_upload(Context& c) {
+  const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
+  const Result<NewFile> file = wire::parse_new_upload(body);
+  if (!file) co_return error_response(file.error());
+  if (file->bytes > kUploadBytesMax) {
+    co_return error_response(invalid(fmt::format("Invalid 'bytes': must be at most {}.", kUploadBytesMax), "bytes",
+                                     "integer_above_max_value"));
+  }
+  if (const auto error = refuse(*file, c.services.limits, {.filename = "filename", .bytes = "bytes"})) {
+    co_return error_response(*error);
+  }
+  Upload upload;
+  upload.id = {random_id("upload_")};
+  upload.file = *file;
+  upload.created_at = c.services.clock.now();
+  upload.expires_at = upload.created_at + kUploadExpiresAfter;
+  co_await c.services.db.write([&](Store& store) { store.insert_upload(upload); });
+  c.services.upload_expiry.notify();
+  co_return json_response(wire::to_json(upload));
+}
+
+Task<Response> create_part(Context& c) {
+  const Result<Upload> upload = co_await find_pending(c);
+  if (!upload) co_return error_response(upload.error());
+  UploadPart part{.id = {random_id("part_")}, .upload_id = upload->id, .bytes = 0, .created_at = {}};
+  std::unique_ptr<BlobWriter> writer;
+  MultipartReader reader(c.request.headers.find("content-type").value_or(""), *c.request.body);
+  while (auto field = co_await reader.next_part()) {
+    if (field->name != "data") continue;
+    if (writer) throw HttpError(400, "The form has more than one part 'data'.");
+    writer = co_await blocking(c.services.io, [&] { return c.services.blobs.create(part.id.value); });
+    co_await receive(reader, *writer, kPartBytesMax, c.services.io);
+  }
+  if (!writer) {
+    co_return error_response(invalid("Missing required parameter: 'data'.", "data", "missing_required_parameter"));
+  }
+  if (writer->size() == 0) co_return error_response(invalid("The part is empty.", "data"));
+  part.bytes = writer->size();
+  part.created_at = c.services.clock.now();
+  co_await blocking(c.services.io, [&] { writer->commit(); });
+  const auto inserted =
+      co_await c.services.db.write([&](Store& store) { return store.insert_part(part, c.services.clock.now()); });
+  if (!inserted) {  // it has ended while the part came
+    co_await blocking(c.services.io, [&] { c.services.blobs.remove(part.id.value); });
+    co_return error_response(inserted.error());
+  }
+  co_return json_response(wire::to_json(part));
+}
+
+Task<Response> complete_upload(Context& c) {
+  const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
+  const Result<Upload> upload = co_await find_pending(c);
+  if (!upload) co_return error_response(upload.error());
+  const Result<wire::UploadCompletion> asked = wire::parse_upload_completion(body);
+  if (!asked) co_return error_response(asked.error());
+  const auto had = co_await c.services.db.read([&](Store& store) { return store.upload_parts(upload->id); });
+  const auto parts = choose(*upload, had, asked->part_ids);
+  if (!parts) co_return error_response(parts.error());
+
+  const FileId id{random_id("file-")};
+  const auto writer = co_await blocking(c.services.io, [&] { return c.services.blobs.create(id.value); });
+  std::optional<Md5> md5;
+  if (asked->md5) md5.emplace();
+  const bool whole = co_await join_parts(c.services, *parts, *writer, md5 ? &*md5 : nullptr);
+  if (!whole) {
+    const Result<Upload> now = co_await find_pending(c);
+    if (!now) co_return error_response(now.error());
+    throw std::runtime_error(fmt::format("a part of upload {} is gone", upload->id.value));
+  }
+  if (md5) {
+    const std::string got = md5->hex();
+    if (got != *asked->md5) {
+      co_return error_response(
+          invalid(fmt::format("Invalid 'md5': the parts together have {}, not {}.", got, *asked->md5), "md5"));
+    }
+  }
+  co_await blocking(c.services.io, [&] { writer->commit(); });
+  const File file = make_file(id, upload->file, c.services.clock.now());
+  const auto ended = co_await c.services.db.write(
+      [&](Store& store) { return store.complete_upload(upload->id, file, c.services.clock.now()); });
+  if (!ended) {  // another request was quicker
+    co_await blocking(c.services.io, [&] { c.services.blobs.remove(id.value); });
+    co_return error_response(ended.error());
+  }
+  co_await blocking(c.services.io, [&] { remove_parts(c.services.blobs, ended->parts); });
+  log::info("upload {}: completed, {} bytes in {}", upload->id.value, file.bytes, id.value);
+  co_return json_response(wire::to_json(ended->upload, file));
+}
+
+Task<Response> cancel_upload(Context& c) {
+  const auto ended =
+      co_await c.services.db.write([&](Store& store) { return store.cancel_upload({c.id}, c.services.clock.now()); });
+  if (!ended) co_return error_response(ended.error());
+  co_await blocking(c.services.io, [&] { remove_parts(c.services.blobs, ended->parts); });
+  co_return json_response(wire::to_json(ended->upload));
+}
+
+}  // namespace penstock
