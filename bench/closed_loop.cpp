@@ -41,8 +41,8 @@ std::vector<std::string> read_bodies(const std::string& path, std::size_t lines_
 Task<> send_bodies(HttpClient& client, Load& load) {
   while (load.next < load.bodies.size()) {
     const std::string& body = load.bodies[load.next++];
-    auto response = co_await client.send(
-        {"POST", "/v1/chat/completions", "Content-Type: application/json\r\n", body}, kTimeout);
+    auto response =
+        co_await client.send({"POST", "/v1/chat/completions", "Content-Type: application/json\r\n", body}, kTimeout);
     if (response && response->status == 200) {
       load.answers.push_back(std::move(response->body));
     } else {
@@ -100,11 +100,11 @@ int run(int argc, char** argv) {
 
   if (load.failed > 0) fmt::print(stderr, "closed_loop: {} failed, first: {}\n", load.failed, load.first_failure);
   const auto requests = static_cast<double>(load.bodies.size());
-  fmt::print(
-      R"({{"requests": {}, "failed": {}, "seconds": {:.3f}, "requests_per_second": {:.1f}, )"
-      R"("cpu_us_per_request": {:.2f}, "output_tokens": {}}})"
-      "\n",
-      load.bodies.size(), load.failed, seconds, requests / seconds, cpu * 1e6 / requests, output_tokens(load.answers));
+  fmt::print(R"({{"requests": {}, "failed": {}, "seconds": {:.3f}, "requests_per_second": {:.1f}, )"
+             R"("cpu_us_per_request": {:.2f}, "output_tokens": {}}})"
+             "\n",
+             load.bodies.size(), load.failed, seconds, requests / seconds, cpu * 1e6 / requests,
+             output_tokens(load.answers));
   return load.failed == 0 ? 0 : 1;
 }
 

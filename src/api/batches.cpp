@@ -15,9 +15,9 @@ Error invalid(std::string message, std::string param, std::string code = "invali
 
 std::optional<Error> refuse(const wire::NewBatch& batch) {
   if (!endpoints().contains(batch.endpoint)) {
-    return invalid(fmt::format("Invalid value: '{}'. Supported values are: '{}'.", batch.endpoint,
-                               fmt::join(endpoints(), "', '")),
-                   "endpoint");
+    return invalid(
+        fmt::format("Invalid value: '{}'. Supported values are: '{}'.", batch.endpoint, fmt::join(endpoints(), "', '")),
+        "endpoint");
   }
   if (batch.completion_window != "24h") {
     return invalid(fmt::format("Invalid value: '{}'. Supported values are: '24h'.", batch.completion_window),
@@ -78,15 +78,16 @@ Task<Response> list_batches(Context& c) {
 Task<Response> get_batch(Context& c) {
   const auto batch = co_await c.services.db.read([&](Store& store) { return store.find_batch({c.id}); });
   if (!batch) {
-    co_return error_response({.kind = Error::Kind::not_found, .message = fmt::format("No batch found with id '{}'.", c.id)});
+    co_return error_response(
+        {.kind = Error::Kind::not_found, .message = fmt::format("No batch found with id '{}'.", c.id)});
   }
   co_return json_response(wire::to_json(*batch));
 }
 
 Task<Response> cancel_batch(Context& c) {
   const BatchId id{c.id};
-  const auto batch = co_await c.services.db.write(
-      [&](Store& store) { return store.request_cancel(id, c.services.clock.now()); });
+  const auto batch =
+      co_await c.services.db.write([&](Store& store) { return store.request_cancel(id, c.services.clock.now()); });
   if (!batch) co_return error_response(batch.error());
   c.services.lifecycle.notify(id);
   co_return json_response(wire::to_json(*batch));

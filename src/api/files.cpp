@@ -32,11 +32,12 @@ struct Upload {
 
 Result<File> describe(const Upload& upload, const FileId& id, const Services& services) {
   if (!upload.writer) return invalid("Missing required parameter: 'file'.", "file", "missing_required_parameter");
-  if (!upload.purpose) return invalid("Missing required parameter: 'purpose'.", "purpose", "missing_required_parameter");
+  if (!upload.purpose)
+    return invalid("Missing required parameter: 'purpose'.", "purpose", "missing_required_parameter");
   if (std::find(kPurposes.begin(), kPurposes.end(), *upload.purpose) == kPurposes.end()) {
-    return invalid(fmt::format("Invalid value: '{}'. Supported values are: '{}'.", *upload.purpose,
-                               fmt::join(kPurposes, "', '")),
-                   "purpose");
+    return invalid(
+        fmt::format("Invalid value: '{}'. Supported values are: '{}'.", *upload.purpose, fmt::join(kPurposes, "', '")),
+        "purpose");
   }
   File file{.id = id,
             .filename = *upload.filename,
@@ -139,8 +140,9 @@ Task<Response> create_file(Context& c) {
     } else if (part->name == "expires_after[seconds]") {
       upload.seconds = co_await read_field(reader);
     } else if (part->name.starts_with("expires_after")) {
-      co_return error_response(invalid(
-          "Invalid 'expires_after': send the fields expires_after[anchor] and expires_after[seconds].", "expires_after"));
+      co_return error_response(
+          invalid("Invalid 'expires_after': send the fields expires_after[anchor] and expires_after[seconds].",
+                  "expires_after"));
     }
   }
   const Result<File> file = describe(upload, id, c.services);
@@ -191,15 +193,17 @@ Task<Response> get_file_content(Context& c) {
     const ByteRange asked = parse_range(*header, reader->size());
     if (asked.kind == ByteRange::Kind::unsatisfiable) {
       Response refused = json_response(
-          wire::to_json(invalid(fmt::format("The file has {} bytes; none of them are in this range.", reader->size()), "range")), 416);
+          wire::to_json(
+              invalid(fmt::format("The file has {} bytes; none of them are in this range.", reader->size()), "range")),
+          416);
       refused.headers.add("Content-Range", fmt::format("bytes */{}", reader->size()));
       co_return refused;
     }
     if (asked.kind == ByteRange::Kind::range) {
       range = asked;
       response.status = 206;
-      response.headers.add("Content-Range", fmt::format("bytes {}-{}/{}", range.first, range.first + range.length - 1,
-                                                        reader->size()));
+      response.headers.add("Content-Range",
+                           fmt::format("bytes {}-{}/{}", range.first, range.first + range.length - 1, reader->size()));
     }
   }
   response.stream_size = range.length;

@@ -11,7 +11,8 @@ Task<Response> list_models(Context& c) {
   std::vector<std::string> items;
   const auto models = c.services.engines.models();
   for (const std::string& id : models) items.push_back(wire::model(id, c.services.started_at));
-  co_return json_response(wire::list(items, models.empty() ? "" : models.front(), models.empty() ? "" : models.back(), false));
+  co_return json_response(
+      wire::list(items, models.empty() ? "" : models.front(), models.empty() ? "" : models.back(), false));
 }
 
 Task<Response> get_model(Context& c) {
@@ -25,6 +26,8 @@ Task<Response> get_model(Context& c) {
   co_return json_response(wire::model(c.id, c.services.started_at));
 }
 
-Task<Response> health(Context&) { co_return json_response(R"({"status":"ok"})"); }
+Task<Response> health(Context&) {
+  co_return json_response(R"({"status":"ok"})");
+}
 
 }  // namespace penstock

@@ -73,7 +73,8 @@ Task<Response> route(Services& services, Request& request) {
     Context context{services, request, std::move(*id)};
     co_return co_await best->handler(context);
   }
-  if (allowed.empty()) co_return plain_error(404, fmt::format("Unknown request URL: {} {}.", request.method, request.path));
+  if (allowed.empty())
+    co_return plain_error(404, fmt::format("Unknown request URL: {} {}.", request.method, request.path));
   Response response = plain_error(405, fmt::format("Method {} is not allowed here.", request.method));
   response.headers.add("Allow", allowed);
   co_return response;
@@ -119,13 +120,26 @@ Response json_response(std::string body, int status) {
 Response error_response(const Error& error) {
   int status = 400;
   switch (error.kind) {
-    case Error::Kind::invalid_request: break;
-    case Error::Kind::not_found: status = 404; break;
-    case Error::Kind::conflict: status = 409; break;
-    case Error::Kind::too_large: status = 413; break;
-    case Error::Kind::queue_full: status = 429; break;
-    case Error::Kind::no_space: status = 507; break;
-    case Error::Kind::unavailable: status = 503; break;
+    case Error::Kind::invalid_request:
+      break;
+    case Error::Kind::not_found:
+      status = 404;
+      break;
+    case Error::Kind::conflict:
+      status = 409;
+      break;
+    case Error::Kind::too_large:
+      status = 413;
+      break;
+    case Error::Kind::queue_full:
+      status = 429;
+      break;
+    case Error::Kind::no_space:
+      status = 507;
+      break;
+    case Error::Kind::unavailable:
+      status = 503;
+      break;
   }
   Response response = json_response(wire::to_json(error), status);
   // Official clients retry 409, which changes nothing here, and give up on long waits.

@@ -11,8 +11,12 @@
 
 namespace penstock {
 
-Timestamp SystemClock::now() const { return std::chrono::floor<Millis>(std::chrono::system_clock::now()); }
-Moment SystemClock::monotonic() const { return std::chrono::floor<Millis>(std::chrono::steady_clock::now()); }
+Timestamp SystemClock::now() const {
+  return std::chrono::floor<Millis>(std::chrono::system_clock::now());
+}
+Moment SystemClock::monotonic() const {
+  return std::chrono::floor<Millis>(std::chrono::steady_clock::now());
+}
 
 std::unique_ptr<Alarm> SystemClock::alarm_at(Moment when, std::function<void()> ring) {
   struct TimerAlarm : Alarm {

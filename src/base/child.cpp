@@ -39,7 +39,9 @@ constexpr std::size_t kLineSizeMax = 4096;  // a longer line is cut into several
   ::_exit(127);
 }
 
-std::system_error failed(const std::string& what) { return {errno, std::generic_category(), what}; }
+std::system_error failed(const std::string& what) {
+  return {errno, std::generic_category(), what};
+}
 
 }  // namespace
 
@@ -94,7 +96,8 @@ Task<std::optional<std::string>> Child::read_line() {
     }
     char chunk[kLineSizeMax];
     boost::system::error_code error;
-    const auto n = co_await output_.async_read_some(asio::buffer(chunk), asio::redirect_error(asio::use_awaitable, error));
+    const auto n =
+        co_await output_.async_read_some(asio::buffer(chunk), asio::redirect_error(asio::use_awaitable, error));
     if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
     if (error) {
       if (buffer_.empty()) co_return std::nullopt;

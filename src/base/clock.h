@@ -6,7 +6,7 @@
 namespace penstock {
 
 using Millis = std::chrono::milliseconds;
-using Timestamp = std::chrono::sys_time<Millis>;                             // wall time: what people and the API see
+using Timestamp = std::chrono::sys_time<Millis>;                            // wall time: what people and the API see
 using Moment = std::chrono::time_point<std::chrono::steady_clock, Millis>;  // monotonic: leases, retries, time limits
 
 // A pending wake-up. Destroying it cancels it.

@@ -10,10 +10,14 @@ struct StreamHash::State {
   XXH3_state_t xxh;
 };
 
-StreamHash::StreamHash() : state_(std::make_unique<State>()) { XXH3_128bits_reset(&state_->xxh); }
+StreamHash::StreamHash() : state_(std::make_unique<State>()) {
+  XXH3_128bits_reset(&state_->xxh);
+}
 StreamHash::~StreamHash() = default;
 
-void StreamHash::add(std::string_view bytes) { XXH3_128bits_update(&state_->xxh, bytes.data(), bytes.size()); }
+void StreamHash::add(std::string_view bytes) {
+  XXH3_128bits_update(&state_->xxh, bytes.data(), bytes.size());
+}
 
 std::string StreamHash::hex() const {
   const XXH128_hash_t hash = XXH3_128bits_digest(&state_->xxh);

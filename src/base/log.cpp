@@ -12,8 +12,12 @@ std::atomic<Level> level_now{Level::info};
 constexpr const char* kNames[] = {"debug", "info ", "warn ", "error"};
 }  // namespace
 
-void set_level(Level level) { level_now = level; }
-bool enabled(Level level) { return level >= level_now; }
+void set_level(Level level) {
+  level_now = level;
+}
+bool enabled(Level level) {
+  return level >= level_now;
+}
 
 void write(Level level, std::string_view text) {
   const auto now = std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());

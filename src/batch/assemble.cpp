@@ -17,7 +17,9 @@ namespace {
 constexpr std::size_t kBufferSize = 256 << 10;
 constexpr std::int64_t kOutputExpiresAfterSeconds = 30 * 86'400;
 
-std::system_error failed(const char* what) { return {errno, std::generic_category(), what}; }
+std::system_error failed(const char* what) {
+  return {errno, std::generic_category(), what};
+}
 
 FileId file_id(const BatchId& id, std::string_view what) {
   return {fmt::format("file-{}-{}", std::string_view(id.value).substr(id.value.find('_') + 1), what)};
@@ -25,8 +27,12 @@ FileId file_id(const BatchId& id, std::string_view what) {
 
 }  // namespace
 
-FileId output_file_id(const BatchId& id) { return file_id(id, "output"); }
-FileId error_file_id(const BatchId& id) { return file_id(id, "error"); }
+FileId output_file_id(const BatchId& id) {
+  return file_id(id, "output");
+}
+FileId error_file_id(const BatchId& id) {
+  return file_id(id, "error");
+}
 
 // One of the two files, made when its first line comes.
 struct Assembler::Sink {
@@ -70,7 +76,9 @@ Assembler::Assembler(BlobStore& blobs, const Batch& batch, const std::string& sc
   if (spool_ < 0) throw failed("cannot make a scratch file in the data directory");
 }
 
-Assembler::~Assembler() { ::close(spool_); }
+Assembler::~Assembler() {
+  ::close(spool_);
+}
 
 void Assembler::add(const ResultGroup& group) {
   // In the order of the input, so that neighbours can be read back together.

@@ -105,7 +105,8 @@ TEST_F(AssembleTest, NoFileIsMadeForNoLine) {
 
 TEST_F(AssembleTest, MissingLinesBecomeErrorLinesWithTheClientsCustomId) {
   std::string input = input_lines(0, 3);
-  input += R"({"custom_id":"\u0061\/b","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[]}})";
+  input +=
+      R"({"custom_id":"\u0061\/b","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[]}})";
   prepare(input);
   const auto files = assemble({group({1}), group({2}, true)});
   EXPECT_EQ(files.counts, (Counts{4, 1, 3}));

@@ -9,11 +9,11 @@
 namespace penstock {
 namespace {
 
-constexpr std::size_t kWindowBytes = 1 << 20;        // read at once, unless one line is longer
-constexpr std::size_t kGapBytes = 4096;              // read over rather than around
-constexpr std::size_t kWaitingBytesMax = 4 << 20;    // of lines that wait for a slot of one model
-constexpr std::size_t kUnsavedBytesMax = 64 << 20;   // of answers: while the store is away, no line is sent past this
-constexpr std::size_t kGroupBytesMax = 8 << 20;      // saved in one transaction, unless one answer is larger
+constexpr std::size_t kWindowBytes = 1 << 20;       // read at once, unless one line is longer
+constexpr std::size_t kGapBytes = 4096;             // read over rather than around
+constexpr std::size_t kWaitingBytesMax = 4 << 20;   // of lines that wait for a slot of one model
+constexpr std::size_t kUnsavedBytesMax = 64 << 20;  // of answers: while the store is away, no line is sent past this
+constexpr std::size_t kGroupBytesMax = 8 << 20;     // saved in one transaction, unless one answer is larger
 constexpr std::int64_t kSpansAClaim = 4;
 
 }  // namespace
@@ -90,7 +90,9 @@ void Dispatcher::requeue_due() {
   }
 }
 
-Dispatcher::Active& Dispatcher::active(const BatchId& id) { return active_.try_emplace(id, loop_).first->second; }
+Dispatcher::Active& Dispatcher::active(const BatchId& id) {
+  return active_.try_emplace(id, loop_).first->second;
+}
 
 void Dispatcher::start_lines() {
   for (auto& [model, queue] : queues_) {
@@ -141,7 +143,8 @@ Task<> Dispatcher::attempt(Line line_under_way, Slot slot) {
   if (results_.empty()) oldest_result_ = now;
   unsaved_bytes_ += verdict.outcome->body.size();
   ++active(line->span->claim.key.batch).unsaved;
-  results_.push_back({std::move(line->span), line->index, std::move(line->custom_id_json), std::move(*verdict.outcome)});
+  results_.push_back(
+      {std::move(line->span), line->index, std::move(line->custom_id_json), std::move(*verdict.outcome)});
   if (results_.size() == 1 || results_.size() == options_.commit_lines) have_results_.notify();
 }
 
@@ -295,7 +298,8 @@ Dispatcher::Saved Dispatcher::write_groups(Store& store) const {
     ResultGroup& group = groups[result.span];
     const std::size_t before = group.lines.size();
     append_output_line(group.lines, result.span->claim.key.batch, result.index, result.custom_id_json, result.outcome);
-    group.entries.push_back({result.index, static_cast<std::uint32_t>(group.lines.size() - before), result.outcome.failed});
+    group.entries.push_back(
+        {result.index, static_cast<std::uint32_t>(group.lines.size() - before), result.outcome.failed});
     group.usage += result.outcome.usage;
   }
   Saved saved;

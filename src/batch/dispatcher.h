@@ -16,9 +16,9 @@ namespace penstock {
 class Dispatcher {
  public:
   struct Options {
-    std::string worker;          // this process's name on its leases
+    std::string worker;  // this process's name on its leases
     Millis lease{10'000};
-    Millis commit_after{10};     // the oldest answer waits no longer for others to be saved with
+    Millis commit_after{10};  // the oldest answer waits no longer for others to be saved with
     std::size_t commit_lines = 256;
     retry::Options retry;
   };
@@ -51,7 +51,7 @@ class Dispatcher {
     std::size_t next = 0;
     std::unique_ptr<BlobReader> input;
     std::int64_t unsaved = 0;  // lines without a saved result
-    bool lost = false;  // another worker has it now
+    bool lost = false;         // another worker has it now
   };
   struct Line {
     std::shared_ptr<Span> span;  // shared by its lines and their results; the last one lets it go

@@ -102,9 +102,11 @@ TEST(DispatcherTest, LinesThatAreLargeAreReadWhole) {
   std::string input;
   std::vector<std::string> expected;
   for (int i = 0; i < 12; ++i) {
-    expected.push_back(fmt::format(R"({{"model":"m","messages":["{}{}"]}})", i, std::string(i % 3 == 0 ? 1'500'000 : 400'000, 'x')));
-    input += fmt::format("{{\"custom_id\":\"r{}\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{}}}\n{}", i,
-                         expected.back(), std::string(i % 2 == 0 ? 10'000 : 0, '\n'));
+    expected.push_back(
+        fmt::format(R"({{"model":"m","messages":["{}{}"]}})", i, std::string(i % 3 == 0 ? 1'500'000 : 400'000, 'x')));
+    input +=
+        fmt::format("{{\"custom_id\":\"r{}\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{}}}\n{}", i,
+                    expected.back(), std::string(i % 2 == 0 ? 10'000 : 0, '\n'));
   }
   process.submit_running(input);
   ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
@@ -315,6 +317,22 @@ TEST(DispatcherTest, DrainingDropsWhatWaitsAndSavesWhatIsUnderWay) {
               for (const auto& body : bodies(40, 44)) all.push_back(body);
               return all;
             }()));
+}
+
+TEST(DispatcherTest, ALineThatPausesIsNotSentAfterItsBatchWasDrained) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine();
+  engine.script = [](const std::string&) { return answered(500, "{}"); };
+  process.start_dispatcher();
+  const BatchId id = process.submit_running(input_lines(0, 3));
+  ASSERT_TRUE(process.until([&] { return engine.bodies.size() == 3 && engine.in_flight() == 0; }));
+  process.write([&](Store& store) { store.request_cancel(id, process.clock.now()).value(); });
+  run_task(process.loop, process.dispatcher.drain(id, Millis{0}));
+  const std::size_t sent = engine.bodies.size();
+  process.advance(Millis{60'000});
+  process.settle();
+  EXPECT_EQ(engine.bodies.size(), sent);
 }
 
 TEST(DispatcherTest, StoppingLetsLinesUnderWayEndAndGivesTheLeasesBack) {

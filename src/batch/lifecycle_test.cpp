@@ -60,7 +60,8 @@ TEST(LifecycleTest, ABatchRunsFromItsCreationToItsFiles) {
   EXPECT_EQ(batch.model, "m");
   EXPECT_TRUE(batch.in_progress_at && batch.finalizing_at && batch.completed_at);
   EXPECT_FALSE(batch.failed_at || batch.expired_at || batch.cancelled_at);
-  EXPECT_EQ(ids_in(disk, batch.output_file_id), (std::vector<std::string>{"r0", "r1", "r2", "r4", "r5", "r6", "r7", "r8", "r9"}));
+  EXPECT_EQ(ids_in(disk, batch.output_file_id),
+            (std::vector<std::string>{"r0", "r1", "r2", "r4", "r5", "r6", "r7", "r8", "r9"}));
   EXPECT_EQ(ids_in(disk, batch.error_file_id), std::vector<std::string>{"r3"});
   EXPECT_EQ(ended, std::vector{id});
   ASSERT_TRUE(process.until([&] { return disk.blobs->keys().size() == 3; })) << "the plan is left behind";

@@ -2,12 +2,13 @@
 
 #include <fmt/core.h>
 
-#include <cstring>
 #include <stdexcept>
 
 namespace penstock {
 
-std::string plan_key(const BatchId& id) { return fmt::format("plan-{}", id.value); }
+std::string plan_key(const BatchId& id) {
+  return fmt::format("plan-{}", id.value);
+}
 
 void write_plan(BlobStore& blobs, const BatchId& id, const std::vector<PlanEntry>& entries) {
   const auto writer = blobs.create(plan_key(id));
@@ -20,10 +21,12 @@ std::vector<PlanEntry> read_plan(const BlobReader& plan, std::uint32_t first, st
   plan.read_at(first * sizeof(PlanEntry), count * sizeof(PlanEntry), bytes);
   if (bytes.size() != count * sizeof(PlanEntry)) throw std::runtime_error("a plan is shorter than its spans say");
   std::vector<PlanEntry> entries(count);
-  std::memcpy(entries.data(), bytes.data(), bytes.size());
+  bytes.copy(reinterpret_cast<char*>(entries.data()), bytes.size());
   return entries;
 }
 
-std::uint32_t plan_size(const BlobReader& plan) { return static_cast<std::uint32_t>(plan.size() / sizeof(PlanEntry)); }
+std::uint32_t plan_size(const BlobReader& plan) {
+  return static_cast<std::uint32_t>(plan.size() / sizeof(PlanEntry));
+}
 
 }  // namespace penstock

@@ -43,7 +43,9 @@ TEST_F(PlanTest, IsReplacedWhenItIsMadeAnew) {
   EXPECT_EQ(blobs->keys().size(), 1u);
 }
 
-TEST_F(PlanTest, MayBeEmpty) { EXPECT_EQ(plan_size(*write(0)), 0u); }
+TEST_F(PlanTest, MayBeEmpty) {
+  EXPECT_EQ(plan_size(*write(0)), 0u);
+}
 
 TEST_F(PlanTest, OneShorterThanItsSpansSayIsRefused) {
   const auto plan = write(10);
@@ -51,7 +53,9 @@ TEST_F(PlanTest, OneShorterThanItsSpansSayIsRefused) {
   EXPECT_THROW(read_plan(*plan, 11, 1), std::runtime_error);
 }
 
-TEST_F(PlanTest, EachBatchHasItsOwn) { EXPECT_NE(plan_key({"batch_1"}), plan_key({"batch_2"})); }
+TEST_F(PlanTest, EachBatchHasItsOwn) {
+  EXPECT_NE(plan_key({"batch_1"}), plan_key({"batch_2"}));
+}
 
 }  // namespace
 }  // namespace penstock

@@ -26,8 +26,9 @@ LineOutcome refused(Answer&& answer, AnswerParser& parser) {
   if (parser.check(answer.body)) {
     outcome.body = std::move(answer.body);
   } else {
-    outcome.body = wire::to_json(Error{.kind = answer.status >= 500 ? Error::Kind::unavailable : Error::Kind::invalid_request,
-                                       .message = fmt::format("The engine answered {} without a JSON object.", answer.status)});
+    outcome.body =
+        wire::to_json(Error{.kind = answer.status >= 500 ? Error::Kind::unavailable : Error::Kind::invalid_request,
+                            .message = fmt::format("The engine answered {} without a JSON object.", answer.status)});
   }
   return outcome;
 }
@@ -37,22 +38,27 @@ Verdict again(const Options& options, int attempts, double random) {
   return {.outcome = {}, .counts = true, .pause = std::chrono::floor<Millis>(pause * random), .hold = {}};
 }
 
-Verdict patience(Millis hold) { return {.outcome = {}, .counts = false, .pause = {}, .hold = hold}; }
+Verdict patience(Millis hold) {
+  return {.outcome = {}, .counts = false, .pause = {}, .hold = hold};
+}
 
 }  // namespace
 
 Verdict judge(Answer&& answer, int attempts, double random, const Options& options, AnswerParser& parser) {
   const bool last = attempts >= options.attempts_max;
   switch (answer.kind) {
-    case Answer::Kind::unreachable: return patience(Millis{0});
-    case Answer::Kind::too_large: return {.outcome = without_response("response_too_large", answer.message), .counts = true};
+    case Answer::Kind::unreachable:
+      return patience(Millis{0});
+    case Answer::Kind::too_large:
+      return {.outcome = without_response("response_too_large", answer.message), .counts = true};
     case Answer::Kind::timeout:
       if (!last) return again(options, attempts, random);
       return {.outcome = without_response("request_timeout", answer.message), .counts = true};
     case Answer::Kind::broken:
       if (!last) return again(options, attempts, random);
       return {.outcome = without_response("invalid_engine_response", answer.message), .counts = true};
-    case Answer::Kind::response: break;
+    case Answer::Kind::response:
+      break;
   }
   const int status = answer.status;
   if (status == 200) {
@@ -69,7 +75,7 @@ Verdict judge(Answer&& answer, int attempts, double random, const Options& optio
             .counts = true};
   }
   if (status == 429 || status == 503) {
-    return patience(answer.retry_after.value_or(options.engine_pause));
+    return patience(std::max(answer.retry_after.value_or(options.engine_pause), options.engine_pause_min));
   }
   if (status == 401 || status == 403) return patience(options.engine_pause_denied);
   const bool transient = status >= 500 || status == 408 || status < 400;

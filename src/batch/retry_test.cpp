@@ -23,7 +23,9 @@ Answer patience(int status, std::optional<Millis> retry_after) {
 }
 
 enum class End { again, patience, done, failed };
-std::ostream& operator<<(std::ostream& out, End end) { return out << static_cast<int>(end); }
+std::ostream& operator<<(std::ostream& out, End end) {
+  return out << static_cast<int>(end);
+}
 
 End end_of(const Verdict& verdict) {
   if (verdict.outcome) return verdict.outcome->failed ? End::failed : End::done;
@@ -51,8 +53,10 @@ TEST(RetryTest, EachAnswerHasItsVerdict) {
       {"15 hangs", no_answer(Kind::timeout), End::again, End::failed, 0, "request_timeout"},
       {"16 overloaded", patience(429, {}), End::patience, End::patience, 0, "", Millis{1'000}},
       {"16 overloaded, for long", patience(429, Millis{120'000}), End::patience, End::patience, 0, "", Millis{120'000}},
+      {"16 overloaded, says 0", patience(429, Millis{0}), End::patience, End::patience, 0, "", Millis{100}},
       {"16 unavailable", patience(503, {}), End::patience, End::patience, 0, "", Millis{1'000}},
-      {"16 unavailable, says how long", patience(503, Millis{7'000}), End::patience, End::patience, 0, "", Millis{7'000}},
+      {"16 unavailable, says how long", patience(503, Millis{7'000}), End::patience, End::patience, 0, "",
+       Millis{7'000}},
       {"17 failed", answered(500, R"({"error":{}})"), End::again, End::failed, 500},
       {"17 bad gateway", answered(502, "<html>"), End::again, End::failed, 502},
       {"17 gateway timeout", answered(504, ""), End::again, End::failed, 504},

@@ -61,10 +61,11 @@ void Validator::line(std::string_view text) {
   }
   if (result_.model.empty()) {
     if (rules_.models && !rules_.models->contains(facts->model)) {
-      return fault({.code = "model_not_found",
-                    .message = fmt::format("The provided model '{}' is not supported by the Batch API.", shown(facts->model)),
-                    .param = "body.model",
-                    .line = number_});
+      return fault(
+          {.code = "model_not_found",
+           .message = fmt::format("The provided model '{}' is not supported by the Batch API.", shown(facts->model)),
+           .param = "body.model",
+           .line = number_});
     }
     result_.model = facts->model;
   } else if (facts->model != result_.model) {
@@ -80,7 +81,6 @@ void Validator::line(std::string_view text) {
                              .length = static_cast<std::uint32_t>(content.size()),
                              .index = static_cast<std::uint32_t>(result_.entries.size())});
 }
-
 
 void Validator::feed(std::string_view bytes) {
   while (!bytes.empty()) {

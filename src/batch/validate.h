@@ -9,7 +9,7 @@ namespace penstock {
 
 struct ValidationRules {
   std::string endpoint;
-  std::int64_t lines_max = 50'000;  // 0: no limit
+  std::int64_t lines_max = 50'000;                           // 0: no limit
   std::optional<std::set<std::string, std::less<>>> models;  // those that are served, when that is known
 };
 
@@ -25,8 +25,8 @@ struct Validated {
   std::int64_t error_total = 0;
 };
 
-// Checks an input file as its bytes come, in memory of 16 bytes a line, some 24 bytes a custom_id, and the longest line.
-// Physical lines end with LF; blank ones are skipped; a UTF-8 byte order mark in front is skipped. One thread.
+// Checks an input file as its bytes come, in memory of 16 bytes a line, some 24 bytes a custom_id, and the longest
+// line. Physical lines end with LF; blank ones are skipped; a UTF-8 byte order mark in front is skipped. One thread.
 class Validator {
  public:
   explicit Validator(ValidationRules rules);
@@ -48,7 +48,7 @@ class Validator {
   std::uint64_t offset_ = 0;  // of the next line in the file
   std::int64_t number_ = 0;   // of the last line, from 1
   std::int64_t requests_ = 0;
-  bool oversized_ = false;    // inside a line that is too long: skip to its end
+  bool oversized_ = false;  // inside a line that is too long: skip to its end
 };
 
 // The whole blob. Blocks.

@@ -10,7 +10,9 @@ namespace {
 
 constexpr const char* kChat = "/v1/chat/completions";
 
-ValidationRules rules(std::int64_t lines_max = 50'000) { return {.endpoint = kChat, .lines_max = lines_max, .models = {}}; }
+ValidationRules rules(std::int64_t lines_max = 50'000) {
+  return {.endpoint = kChat, .lines_max = lines_max, .models = {}};
+}
 
 Validated validate_in_chunks(const std::string& input, ValidationRules the_rules, std::size_t size) {
   Validator validator(std::move(the_rules));
@@ -47,7 +49,10 @@ std::vector<std::string> faults(const Validated& v) {
 using Faults = std::vector<std::string>;
 
 std::string with_id(const std::string& id) {
-  return fmt::format(R"({{"custom_id":"{}","method":"POST","url":"/v1/chat/completions","body":{{"model":"m","messages":[]}}}})", id) + "\n";
+  return fmt::format(
+             R"({{"custom_id":"{}","method":"POST","url":"/v1/chat/completions","body":{{"model":"m","messages":[]}}}})",
+             id) +
+         "\n";
 }
 
 // Without its newline.
@@ -96,7 +101,8 @@ TEST(ValidateTest, ThePlanCutsTheExactBytes) {
 }
 
 TEST(ValidateTest, LineNumbersArePhysical) {
-  const Validated checked = check(kBom + "\n" + "bad\n" + "\r\n" + input_line(0) + " \t\n" + "{}\n\n\n" + input_line(0));
+  const Validated checked =
+      check(kBom + "\n" + "bad\n" + "\r\n" + input_line(0) + " \t\n" + "{}\n\n\n" + input_line(0));
   EXPECT_EQ(faults(checked), (Faults{"invalid_json_line - @2", "missing_required_parameter custom_id @6",
                                      "duplicate_custom_id custom_id @9"}));
   EXPECT_EQ(checked.error_total, 3);
@@ -110,7 +116,11 @@ TEST(ValidateTest, AByteOrderMarkIsSkippedInFrontAlone) {
 }
 
 TEST(ValidateTest, OnlyLineFeedsEndLines) {
-  EXPECT_EQ(check("\n\n" + with_id("a\xE2\x80\xA8" "b\xE2\x80\xA9" "c\xC2\x85")).entries.size(), 1u);
+  EXPECT_EQ(check("\n\n" + with_id("a\xE2\x80\xA8"
+                                   "b\xE2\x80\xA9"
+                                   "c\xC2\x85"))
+                .entries.size(),
+            1u);
   const std::string line = bare_line(0);
   EXPECT_EQ(faults(check(line + "\r" + line)), Faults{"invalid_json_line - @1"});
 }
@@ -178,7 +188,8 @@ TEST(ValidateTest, ALineThatIsTooLongIsAFaultOfItsOwn) {
   const std::string input = input_line(0) + with_id(huge) + "bad\n" + input_line(0);
   for (const std::size_t size : {std::size_t{1} << 20, std::size_t{77'777'777}, input.size()}) {
     const Validated checked = validate_in_chunks(input, rules(), size);
-    EXPECT_EQ(faults(checked), (Faults{"invalid_request - @2", "invalid_json_line - @3", "duplicate_custom_id custom_id @4"}))
+    EXPECT_EQ(faults(checked),
+              (Faults{"invalid_request - @2", "invalid_json_line - @3", "duplicate_custom_id custom_id @4"}))
         << size;
   }
   EXPECT_EQ(faults(validate_in_chunks(input_line(0) + huge, rules(), 1 << 20)), Faults{"invalid_request - @2"});
@@ -188,7 +199,8 @@ TEST(ValidateTest, ErrorsStayTextAndOfBoundedSizeWhateverTheLinesSay) {
   std::string eacute;
   for (int i = 0; i < 300; ++i) eacute += "\xC3\xA9";
   std::string input;
-  for (int shift = 0; shift < 2; ++shift) input += with_id(std::string(shift, 'x') + eacute) + with_id(std::string(shift, 'x') + eacute);
+  for (int shift = 0; shift < 2; ++shift)
+    input += with_id(std::string(shift, 'x') + eacute) + with_id(std::string(shift, 'x') + eacute);
   const std::string model(1'000'000, 'n');
   for (int i = 0; i < 20; ++i) input += input_line(i, fmt::format("{}{}", model, i));
   const Validated checked = check(input);

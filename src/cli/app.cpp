@@ -34,7 +34,8 @@ std::string find_program(const std::string& name) {
     }
   }
   throw UsageError(fmt::format(
-      "llama_server: there is no program '{}'; build one with scripts/llama.sh, or name yours with --llama-server", name));
+      "llama_server: there is no program '{}'; build one with scripts/llama.sh, or name yours with --llama-server",
+      name));
 }
 
 Dispatcher::Options dispatcher_options() {
@@ -55,7 +56,8 @@ DataDirectory::DataDirectory(const std::string& path) {
   const std::string lock = path_ + "/lock";
   lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (lock_ < 0) {
-    throw UsageError(fmt::format("data: cannot write in the folder {}: {}", path_, std::generic_category().message(errno)));
+    throw UsageError(
+        fmt::format("data: cannot write in the folder {}: {}", path_, std::generic_category().message(errno)));
   }
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
     ::close(lock_);
@@ -88,9 +90,10 @@ App::App(asio::io_context& loop, const Config& config)
       db_(data_.database()),
       blobs_(open_local_blobs(data_.blobs())),
       engines_(loop, clock_),
-      dispatcher_(config.worker ? std::make_unique<Dispatcher>(loop, clock_, db_, *blobs_, engines_, dispatcher_options(),
-                                                               [this](const BatchId& id) { lifecycle_.notify(id); })
-                                : nullptr),
+      dispatcher_(config.worker
+                      ? std::make_unique<Dispatcher>(loop, clock_, db_, *blobs_, engines_, dispatcher_options(),
+                                                     [this](const BatchId& id) { lifecycle_.notify(id); })
+                      : nullptr),
       lifecycle_(loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
                  {.scratch_directory = data_.path(), .batch_lines_max = config.max_requests_per_job}),
       services_{.clock = clock_,
@@ -119,15 +122,16 @@ void App::add_engines(asio::io_context& loop, const Config& config) {
   for (const auto& [name, path] : config.models) {
     if (!config.only_model.empty() && config.only_model != name) continue;
     if (!fs::exists(path)) throw UsageError(fmt::format("models: {}: there is no file {}", name, path));
-    engines_.add(std::make_unique<ManagedEngine>(loop, clock_,
-                                                 ManagedEngine::Options{.program = find_program(config.llama_server),
-                                                                        .model = name,
-                                                                        .gguf = path,
-                                                                        .socket = fmt::format("{}/{}.sock", data_.sockets(), number++),
-                                                                        .slots = config.slots ? config.slots : kManagedSlots,
-                                                                        .context = config.context,
-                                                                        .extra_args = config.llama_server_args},
-                                                 engines_.changed()));
+    engines_.add(std::make_unique<ManagedEngine>(
+        loop, clock_,
+        ManagedEngine::Options{.program = find_program(config.llama_server),
+                               .model = name,
+                               .gguf = path,
+                               .socket = fmt::format("{}/{}.sock", data_.sockets(), number++),
+                               .slots = config.slots ? config.slots : kManagedSlots,
+                               .context = config.context,
+                               .extra_args = config.llama_server_args},
+        engines_.changed()));
   }
   if (!engines_.empty()) return;
   if (!config.models.empty()) {

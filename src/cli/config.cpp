@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <toml++/toml.h>
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
-#include <toml++/toml.h>
 
 #include "base/error.h"
 #include "net/http_client.h"
@@ -126,9 +126,10 @@ const std::vector<Setting>& all_settings() {
       {{"llama_server_args", "", "PENSTOCK_LLAMA_SERVER_ARGS", "further arguments for llama-server"},
        [](Config& c, const Values& v) { c.llama_server_args = v; },
        [](const Config& c) { return quote_list(c.llama_server_args); }},
-      integer_setting({"slots", "--slots", "PENSTOCK_SLOTS",
-                       fmt::format("requests at a time for each engine (0: {}, or {} at a URL)", kManagedSlots, kRemoteSlots)},
-                      &Config::slots, 0, 100'000),
+      integer_setting(
+          {"slots", "--slots", "PENSTOCK_SLOTS",
+           fmt::format("requests at a time for each engine (0: {}, or {} at a URL)", kManagedSlots, kRemoteSlots)},
+          &Config::slots, 0, 100'000),
       integer_setting({"context", "--context", "PENSTOCK_CONTEXT", "tokens of context a slot of a llama-server"},
                       &Config::context, 64, 10'000'000),
       {{"worker", "--no-worker", "PENSTOCK_WORKER", "only accept and store work, run nothing", true},
@@ -161,7 +162,9 @@ const Setting* find_setting(std::string_view key) {
   return nullptr;
 }
 
-bool is_list(std::string_view key) { return key == "engines" || key == "llama_server_args"; }
+bool is_list(std::string_view key) {
+  return key == "engines" || key == "llama_server_args";
+}
 
 // Where each value came from, in words.
 using Origins = std::map<std::string, std::string>;
@@ -251,7 +254,8 @@ std::pair<Config, Origins> load(const GivenFlags& flags, const std::optional<std
   bool engines_named = false;
   for (const Setting& setting : all_settings()) {
     if (const char* value = std::getenv(setting.info.env.c_str()); value && *value) {
-      apply(config, origins, setting, is_list(setting.info.key) ? split(value) : Values{value}, fmt::format("environment {}", setting.info.env));
+      apply(config, origins, setting, is_list(setting.info.key) ? split(value) : Values{value},
+            fmt::format("environment {}", setting.info.env));
       engines_named |= setting.info.key == "engines";
     }
   }
@@ -276,7 +280,9 @@ const std::vector<SettingInfo>& settings() {
   return infos;
 }
 
-Config load_config(const GivenFlags& flags, const std::optional<std::string>& file) { return load(flags, file).first; }
+Config load_config(const GivenFlags& flags, const std::optional<std::string>& file) {
+  return load(flags, file).first;
+}
 
 std::string print_config(const GivenFlags& flags, const std::optional<std::string>& file) {
   const auto [config, origins] = load(flags, file);

@@ -93,9 +93,11 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
     return all;
   };
   const Row table[] = {
-      {"listen", "\"0.0.0.0:81\"", "0.0.0.0:81", [](const Config& c) { return fmt::format("{}:{}", c.listen_host, c.listen_port); }},
+      {"listen", "\"0.0.0.0:81\"", "0.0.0.0:81",
+       [](const Config& c) { return fmt::format("{}:{}", c.listen_host, c.listen_port); }},
       {"data", "\"/var/d\"", "/var/d", [](const Config& c) { return c.data; }},
-      {"engines", "[\"http://a:1\", \"http://b:2/v1\"]", "http://a:1,http://b:2/v1", [&](const Config& c) { return list(c.engines); }},
+      {"engines", "[\"http://a:1\", \"http://b:2/v1\"]", "http://a:1,http://b:2/v1",
+       [&](const Config& c) { return list(c.engines); }},
       {"engine_key", "\"sk\"", "sk", [](const Config& c) { return c.engine_key; }},
       {"model", "\"name\"", "name", [](const Config& c) { return c.only_model; }},
       {"llama_server", "\"my-server\"", "my-server", [](const Config& c) { return c.llama_server; }},
@@ -112,7 +114,8 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
   ASSERT_EQ(std::size(table), settings().size());
   const Config defaults;
   for (const Row& row : table) {
-    const auto info = std::find_if(settings().begin(), settings().end(), [&](const auto& s) { return s.key == row.key; });
+    const auto info =
+        std::find_if(settings().begin(), settings().end(), [&](const auto& s) { return s.key == row.key; });
     ASSERT_NE(info, settings().end()) << row.key;
     EXPECT_FALSE(info->help.empty());
     const std::string expected = row.read(file(fmt::format("{} = {}\n", row.key, row.toml)));
@@ -218,7 +221,8 @@ TEST_F(ConfigTest, ARefusalNamesTheKeyWhereItCameFromAndWhatIsAllowed) {
 
 TEST_F(ConfigTest, PrintsWhatHoldsAndWhereItCameFromWithoutTheKey) {
   env("PENSTOCK_ENGINE_KEY", "sk-secret");
-  const std::string path = folder.write("given.toml", "slots = 3\ncontext = 100\n[models]\n\"a b\" = \"/a\\\"b.gguf\"\n");
+  const std::string path =
+      folder.write("given.toml", "slots = 3\ncontext = 100\n[models]\n\"a b\" = \"/a\\\"b.gguf\"\n");
   const std::string text = print_config({{"context", {"200"}}}, path);
   EXPECT_EQ(text.find("sk-secret"), std::string::npos);
   EXPECT_NE(text.find("slots = 3  # " + path), std::string::npos) << text;

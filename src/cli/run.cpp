@@ -76,14 +76,19 @@ void export_blob(BlobStore& blobs, const FileId& id, const fs::path& path) {
     out.write(chunk.data(), static_cast<std::streamsize>(chunk.size()));
   }
   out.close();
-  if (!out) throw std::runtime_error(fmt::format("cannot write {}: {}", part.string(), std::generic_category().message(errno)));
+  if (!out)
+    throw std::runtime_error(fmt::format("cannot write {}: {}", part.string(), std::generic_category().message(errno)));
   fs::rename(part, path);
 }
 
 class Run {
  public:
   Run(asio::io_context& loop, const Config& config, const RunOptions& options)
-      : options_(options), app_(loop, config), services_(app_.services()), ended_(loop), signals_(loop, SIGINT, SIGTERM) {}
+      : options_(options),
+        app_(loop, config),
+        services_(app_.services()),
+        ended_(loop),
+        signals_(loop, SIGINT, SIGTERM) {}
 
   Task<> main() {
     signals_.async_wait([this](boost::system::error_code error, int) {
@@ -118,9 +123,10 @@ class Run {
       const Batch& batch = batches->items.front();
       const std::string hash = read_input(options_.input, [](std::string_view) {});
       if (batch.metadata->front() != std::pair<std::string, std::string>(kInputHash, hash)) {
-        throw UsageError(fmt::format("{} holds the state of an interrupted run of another input; run that one to its "
-                                     "end, or remove the folder",
-                                     app_.data_path()));
+        throw UsageError(
+            fmt::format("{} holds the state of an interrupted run of another input; run that one to its "
+                        "end, or remove the folder",
+                        app_.data_path()));
       }
       const std::int64_t done = batch.counts.completed + batch.counts.failed;
       fmt::print(stderr, "going on: {} of {} lines are done\n", done, batch.counts.total);
@@ -132,8 +138,8 @@ class Run {
     batch.endpoint = input_endpoint(options_.input);
     batch.completion_window = "none";
     const auto writer = services_.blobs.create(batch.input_file_id.value);
-    batch.metadata = Metadata{
-        {kInputHash, read_input(options_.input, [&](std::string_view bytes) { writer->write(bytes); })}};
+    batch.metadata =
+        Metadata{{kInputHash, read_input(options_.input, [&](std::string_view bytes) { writer->write(bytes); })}};
     writer->commit();
     batch.created_at = services_.clock.now();
     batch.expires_at = batch.created_at + std::chrono::years(100);
@@ -188,10 +194,12 @@ class Run {
       fs::remove(errors);
     }
     const Counts& counts = batch.counts;
-    const double seconds = std::max(0.001, std::chrono::duration<double>(services_.clock.now() - *batch.in_progress_at).count());
+    const double seconds =
+        std::max(0.001, std::chrono::duration<double>(services_.clock.now() - *batch.in_progress_at).count());
     fmt::print(stderr, "{} of {} lines answered, {} failed{}\n", counts.completed, counts.total, counts.failed,
                counts.failed > 0 ? fmt::format(" (see {})", errors.string()) : "");
-    fmt::print(stderr, "{} input tokens ({} cached), {} output tokens, {:.1f} s, {:.1f} lines/s, {:.0f} output tokens/s\n",
+    fmt::print(stderr,
+               "{} input tokens ({} cached), {} output tokens, {:.1f} s, {:.1f} lines/s, {:.0f} output tokens/s\n",
                batch.usage.input, batch.usage.cached, batch.usage.output, seconds,
                static_cast<double>(counts.total) / seconds, static_cast<double>(batch.usage.output) / seconds);
     exit_code = counts.failed > 0 ? kExitLinesFailed : kExitOk;

@@ -42,11 +42,15 @@ std::vector<std::string> listed_models(const std::string& body) {
 Answer::Kind answer_kind(SendFailure::Kind kind) {
   switch (kind) {
     case SendFailure::Kind::connect:
-    case SendFailure::Kind::reset: return Answer::Kind::unreachable;
-    case SendFailure::Kind::timeout: return Answer::Kind::timeout;
-    case SendFailure::Kind::too_large: return Answer::Kind::too_large;
+    case SendFailure::Kind::reset:
+      return Answer::Kind::unreachable;
+    case SendFailure::Kind::timeout:
+      return Answer::Kind::timeout;
+    case SendFailure::Kind::too_large:
+      return Answer::Kind::too_large;
     case SendFailure::Kind::truncated:
-    case SendFailure::Kind::malformed: break;
+    case SendFailure::Kind::malformed:
+      break;
   }
   return Answer::Kind::broken;
 }
@@ -99,7 +103,8 @@ Task<> HttpEngine::run() {
     Millis pause = kProbePauseMin;
     while (auto problem = co_await probe()) {
       // What lasts less than the longest pause is an ordinary start.
-      if (pause == kProbePauseMax && *problem != trouble_) log::info("engine {} is not ready: {}", options_.name, *problem);
+      if (pause == kProbePauseMax && *problem != trouble_)
+        log::info("engine {} is not ready: {}", options_.name, *problem);
       trouble_ = std::move(*problem);
       co_await sleep_until(clock_, clock_.monotonic() + pause);
       pause = std::min(2 * pause, kProbePauseMax);

@@ -9,9 +9,9 @@ namespace penstock {
 class HttpEngine : public Engine {
  public:
   struct Options {
-    Endpoint endpoint;       // a base path may end in /v1 or leave it out
-    std::string name;        // for messages
-    std::string key;         // sent as a bearer token when it is not empty
+    Endpoint endpoint;  // a base path may end in /v1 or leave it out
+    std::string name;   // for messages
+    std::string key;    // sent as a bearer token when it is not empty
     int slots = 64;
     std::string only_model;  // serve this model alone, also when the engine does not list its models
     Millis line_timeout{600'000};

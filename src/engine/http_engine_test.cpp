@@ -63,9 +63,7 @@ class HttpEngineTest : public testing::Test {
     tasks.spawn("engine", engine->run());
     return *engine;
   }
-  Answer send(std::string_view text = "{}") {
-    return run_task(loop, engine->send("/v1/chat/completions", text));
-  }
+  Answer send(std::string_view text = "{}") { return run_task(loop, engine->send("/v1/chat/completions", text)); }
   [[nodiscard]] bool until_ready() {
     return run_until(loop, [&] { return engine->ready(); });
   }
@@ -109,12 +107,18 @@ TEST_F(HttpEngineTest, ReadsItsModelsAndIsReady) {
 
 TEST_F(HttpEngineTest, TheBasePathMayEndInV1OrLeaveItOut) {
   up();
-  for (const auto& [base, path] : {std::pair{"", "/v1"}, {"/", "/v1"}, {"/v1", "/v1"}, {"/v1/", "/v1"}, {"/deep/v1", "/deep/v1"}, {"/deep", "/deep/v1"}}) {
+  for (const auto& [base, path] : {std::pair{"", "/v1"},
+                                   {"/", "/v1"},
+                                   {"/v1", "/v1"},
+                                   {"/v1/", "/v1"},
+                                   {"/deep/v1", "/deep/v1"},
+                                   {"/deep", "/deep/v1"}}) {
     requests.clear();
     start(base);
     ASSERT_TRUE(until_ready());
     EXPECT_EQ(send("{\"b\":1}").status, 200);
-    EXPECT_EQ(requests, (std::vector<std::string>{fmt::format("GET {}/models", path), fmt::format("POST {}/chat/completions", path)}));
+    EXPECT_EQ(requests, (std::vector<std::string>{fmt::format("GET {}/models", path),
+                                                  fmt::format("POST {}/chat/completions", path)}));
     EXPECT_EQ(body, "{\"b\":1}");
     EXPECT_EQ(content_type, "application/json");
     tasks.cancel();
@@ -189,8 +193,14 @@ TEST_F(HttpEngineTest, ReadsForHowLongItIsToBeLeftAlone) {
   ASSERT_TRUE(until_ready());
   answer_status = 429;
   const std::pair<const char*, std::optional<Millis>> table[] = {
-      {"7", Millis{7'000}},   {"0.5", Millis{500}}, {"0", Millis{0}},      {"100000", Millis{120'000}},
-      {"-5", Millis{0}},      {"soon", {}},         {"", {}},              {"nan", {}},
+      {"7", Millis{7'000}},
+      {"0.5", Millis{500}},
+      {"0", Millis{0}},
+      {"100000", Millis{120'000}},
+      {"-5", Millis{0}},
+      {"soon", {}},
+      {"", {}},
+      {"nan", {}},
       {"Wed, 21 Oct 2015 07:28:00 GMT", {}},
   };
   for (const auto& [text, expected] : table) {
@@ -229,7 +239,8 @@ TEST_F(HttpEngineTest, AnEngineThatIsStillLoadingIsAskedAgainWithGrowingPauses) 
   start();
   std::size_t asked = 0;
   for (const int pause : {100, 200, 400, 800, 1'600, 2'000, 2'000}) {
-    ASSERT_TRUE(run_until(loop, [&] { return requests.size() == asked + 1 && engine->trouble().find("503") != std::string::npos; }));
+    ASSERT_TRUE(run_until(
+        loop, [&] { return requests.size() == asked + 1 && engine->trouble().find("503") != std::string::npos; }));
     // The answer is read and the pause has begun once its alarm is the next one.
     const Moment due = clock.monotonic() + Millis{pause};
     ASSERT_TRUE(run_until(loop, [&] { return clock.has_alarm_at(due); })) << pause;

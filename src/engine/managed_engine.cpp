@@ -36,11 +36,22 @@ ManagedEngine::ManagedEngine(asio::io_context& loop, Clock& clock, Options optio
 std::vector<std::string> ManagedEngine::argv() const {
   // Separate key-value streams a slot (-no-kvu) stay fast with many slots; no cache of prompts in host memory (-cram 0)
   // keeps memory flat.
-  std::vector<std::string> argv = {options_.program, "--model", options_.gguf, "--alias", options_.model,
-                                   "--host", options_.socket,
-                                   "--parallel", std::to_string(options_.slots),
-                                   "--ctx-size", std::to_string(options_.slots * options_.context),
-                                   "--no-kv-unified", "--cache-ram", "0", "--no-ui", "--metrics"};
+  std::vector<std::string> argv = {options_.program,
+                                   "--model",
+                                   options_.gguf,
+                                   "--alias",
+                                   options_.model,
+                                   "--host",
+                                   options_.socket,
+                                   "--parallel",
+                                   std::to_string(options_.slots),
+                                   "--ctx-size",
+                                   std::to_string(options_.slots * options_.context),
+                                   "--no-kv-unified",
+                                   "--cache-ram",
+                                   "0",
+                                   "--no-ui",
+                                   "--metrics"};
   argv.insert(argv.end(), options_.extra_args.begin(), options_.extra_args.end());
   return argv;
 }

@@ -1,6 +1,7 @@
 #include "engine/managed_engine.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
@@ -107,7 +108,8 @@ TEST_F(ManagedEngineTest, AProgramThatEndsIsStartedAgainWithGrowingPauses) {
 }
 
 TEST_F(ManagedEngineTest, ItsLastWordsTellWhyItEnded) {
-  ManagedEngine& e = start(shell("for i in 1 2 3 4 5 6 7 8 9 10; do echo word $i; done; echo out of memory >&2; exit 3"));
+  ManagedEngine& e =
+      start(shell("for i in 1 2 3 4 5 6 7 8 9 10; do echo word $i; done; echo out of memory >&2; exit 3"));
   EXPECT_FALSE(e.trouble().empty());
   ASSERT_TRUE(until_pausing_for(500));
   EXPECT_NE(e.trouble().find("exit code 3"), std::string::npos) << e.trouble();
@@ -142,7 +144,8 @@ TEST_F(ManagedEngineTest, ServesItsModelOnItsSocketWithTheArgumentsItWasGiven) {
   EXPECT_EQ(changes, 1);
   const Answer answer = run_task(loop, e.send("/v1/chat/completions", "{}"));
   EXPECT_EQ(answer.status, 200);
-  for (const char* words : {"\"--parallel\", \"3\"", "\"--ctx-size\", \"300\"", "\"--alias\", \"m\"", "\"--threads\", \"2\"]"}) {
+  for (const char* words :
+       {"\"--parallel\", \"3\"", "\"--ctx-size\", \"300\"", "\"--alias\", \"m\"", "\"--threads\", \"2\"]"}) {
     EXPECT_NE(answer.body.find(words), std::string::npos) << words << " in " << answer.body;
   }
   EXPECT_NE(answer.body.find(folder / "m.gguf"), std::string::npos);
@@ -161,6 +164,20 @@ TEST_F(ManagedEngineTest, AnEngineThatDiesUnderALineIsDownAtOnceAndComesBack) {
   ASSERT_TRUE(until_ready());
   EXPECT_EQ(starts(), 2u);
   EXPECT_FALSE(e.hopeless());
+}
+
+TEST_F(ManagedEngineTest, AnEngineThatDiesWithoutALineIsDownToo) {
+  const std::string program = server();
+  start("#!/usr/bin/env python3\nimport os\nopen('" + (folder / "pid") + "', 'w').write(str(os.getpid()) + '\\n')\n" +
+        program);
+  ASSERT_TRUE(until_ready());
+  pid_t pid = 0;
+  ASSERT_TRUE(std::ifstream(folder / "pid") >> pid);
+  ::kill(pid, SIGKILL);
+  ASSERT_TRUE(run_until(loop, [&] { return !engine->ready(); }));
+  EXPECT_EQ(changes, 2);
+  ASSERT_TRUE(until_pausing_for(500));
+  EXPECT_NE(engine->trouble().find("signal 9"), std::string::npos) << engine->trouble();
 }
 
 TEST_F(ManagedEngineTest, CancellingEndsTheProgram) {

@@ -13,7 +13,9 @@ Slot::~Slot() {
   if (engines_->on_slot_free) engines_->on_slot_free();
 }
 
-Engine& Slot::engine() const { return *engines_->items_[number_].engine; }
+Engine& Slot::engine() const {
+  return *engines_->items_[number_].engine;
+}
 
 void Slot::hold(Moment until) {
   Moment& held = engines_->items_[number_].held_until;
@@ -105,7 +107,8 @@ std::string Engines::trouble() const {
 }
 
 bool Engines::hopeless() const {
-  return !items_.empty() && std::all_of(items_.begin(), items_.end(), [](const Item& i) { return i.engine->hopeless(); });
+  return !items_.empty() &&
+         std::all_of(items_.begin(), items_.end(), [](const Item& i) { return i.engine->hopeless(); });
 }
 
 }  // namespace penstock

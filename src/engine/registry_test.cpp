@@ -13,8 +13,8 @@ namespace {
 class RegistryTest : public testing::Test {
  protected:
   ScriptedEngine& add(const std::string& name, int slots, std::vector<std::string> models = {"m"}) {
-    auto made = std::make_unique<ScriptedEngine>(loop, engines.changed(),
-                                                 ScriptedEngine::Options{.name = name, .slots = slots, .models = std::move(models)});
+    auto made = std::make_unique<ScriptedEngine>(
+        loop, engines.changed(), ScriptedEngine::Options{.name = name, .slots = slots, .models = std::move(models)});
     ScriptedEngine& engine = *made;
     engines.add(std::move(made));
     return engine;

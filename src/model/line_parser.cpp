@@ -36,7 +36,8 @@ LineError wrong_type(const std::string& name, std::string_view expected) {
 }
 
 LineError repeated(std::string_view name) {
-  return line_error("invalid_request", fmt::format("The key '{}' stands twice in this object.", name), std::string(name));
+  return line_error("invalid_request", fmt::format("The key '{}' stands twice in this object.", name),
+                    std::string(name));
 }
 
 // The field of a body without which its endpoint cannot answer.

@@ -28,14 +28,19 @@ struct LineText {
 
   std::string text() const {
     std::string line = "{";
-    for (const auto& [name, value] : {std::pair{"custom_id", &custom_id}, {"method", &method}, {"url", &url}, {"body", &body}}) {
+    for (const auto& [name, value] :
+         {std::pair{"custom_id", &custom_id}, {"method", &method}, {"url", &url}, {"body", &body}}) {
       if (!value->empty()) line += fmt::format("{}\"{}\": {}", line.size() > 1 ? ", " : "", name, *value);
     }
     return line + "}";
   }
 };
-std::string with_id(std::string json) { return LineText{.custom_id = std::move(json)}.text(); }
-std::string with_body(std::string json) { return LineText{.body = std::move(json)}.text(); }
+std::string with_id(std::string json) {
+  return LineText{.custom_id = std::move(json)}.text();
+}
+std::string with_body(std::string json) {
+  return LineText{.body = std::move(json)}.text();
+}
 
 class LineParserTest : public testing::Test {
  protected:
@@ -91,7 +96,8 @@ TEST_F(LineParserTest, NamesEachBrokenRule) {
       {"\"a\"", "invalid_request -", ""},
       {"17", "invalid_request -", ""},
       // A member is absent.
-      {LineText{.custom_id = ""}.text(), "missing_required_parameter custom_id", "Missing required parameter: 'custom_id'."},
+      {LineText{.custom_id = ""}.text(), "missing_required_parameter custom_id",
+       "Missing required parameter: 'custom_id'."},
       {LineText{.method = ""}.text(), "missing_required_parameter method", "Missing required parameter: 'method'."},
       {LineText{.url = ""}.text(), "missing_required_parameter url", "Missing required parameter: 'url'."},
       {LineText{.body = ""}.text(), "missing_required_parameter body", "Missing required parameter: 'body'."},
@@ -146,7 +152,8 @@ TEST_F(LineParserTest, AsksEachEndpointForItsOwnField) {
   for (const auto& [endpoint, field, word] : table) {
     EXPECT_TRUE(endpoints().contains(endpoint));
     const std::string url = fmt::format("\"{}\"", endpoint);
-    EXPECT_EQ(fault(LineText{.url = url, .body = fmt::format(R"({{"model":"m","{}":"x"}})", field)}.text(), endpoint), "");
+    EXPECT_EQ(fault(LineText{.url = url, .body = fmt::format(R"({{"model":"m","{}":"x"}})", field)}.text(), endpoint),
+              "");
     EXPECT_EQ(fault(LineText{.url = url, .body = R"({"model":"m","other":"x"})"}.text(), endpoint),
               fmt::format("invalid_request body.{}", field));
     EXPECT_EQ(message, word + " parameter is required.");
@@ -194,14 +201,16 @@ TEST_F(LineParserTest, JudgesBytesAsRfc8259And3629Do) {
       {text("\\ud83dx"), false},
       {text("\\ud83d\\u0041"), false},
       {text("\\ude00\\ud83d"), false},
-      {text("\xED\xA0\xBD"), false},      // a surrogate in UTF-8
+      {text("\xED\xA0\xBD"), false},  // a surrogate in UTF-8
       {text("\xFF"), false},
       {text("\xC0\x80"), false},          // overlong
       {text("\xE2\x82"), false},          // cut off
       {text("\xF4\x90\x80\x80"), false},  // past U+10FFFF
       {text(std::string_view("a\0b", 3)), false},
       {text("a\tb"), false},
-      {text("a\x01" "b"), false},
+      {text("a\x01"
+            "b"),
+       false},
       {text("a\\x41"), false},
       {text("a\\u00g0"), false},
       {std::string("\0", 1), false},
@@ -229,13 +238,15 @@ TEST_F(LineParserTest, LetsNumbersOfAnySizeThroughUnchanged) {
   EXPECT_EQ(fault(with_body(R"({"model":"m","messages":[],"a":1e400,"b":01})")), "invalid_json_line -");
   EXPECT_EQ(fault(with_body(R"({"model":"m","messages":[],"a":1e400,"b":1e})")), "invalid_json_line -");
   EXPECT_EQ(fault(with_body(R"({"model":1e400,"messages":[]})")), "invalid_type body.model");
-  EXPECT_EQ(fault(with_body(R"({"model":"m","messages":[],"a":1e400,"stream":true})")), "streaming_unsupported body.stream");
+  EXPECT_EQ(fault(with_body(R"({"model":"m","messages":[],"a":1e400,"stream":true})")),
+            "streaming_unsupported body.stream");
 }
 
 TEST_F(LineParserTest, NestingHasALimit) {
   // The line's own object and the body are two levels.
   const auto nested = [](int levels) {
-    return with_body(fmt::format(R"({{"model":"m","messages":{}1{}}})", std::string(levels, '['), std::string(levels, ']')));
+    return with_body(
+        fmt::format(R"({{"model":"m","messages":{}1{}}})", std::string(levels, '['), std::string(levels, ']')));
   };
   EXPECT_EQ(fault(nested(120)), "");
   const int deepest = [&] {
@@ -244,7 +255,8 @@ TEST_F(LineParserTest, NestingHasALimit) {
     return levels;
   }();
   EXPECT_EQ(deepest, 126);
-  for (const int levels : {deepest + 1, 200, 100'000, 1'000'000}) EXPECT_EQ(fault(nested(levels)), "invalid_json_line -");
+  for (const int levels : {deepest + 1, 200, 100'000, 1'000'000})
+    EXPECT_EQ(fault(nested(levels)), "invalid_json_line -");
   EXPECT_EQ(fault(std::string(1'000'000, '[')), "invalid_json_line -");
   EXPECT_EQ(fault(nested(120)), "");  // the parser is none the worse for it
 
@@ -287,7 +299,8 @@ TEST_F(LineParserTest, CutsTheClientsBytes) {
       {R"({"custom_id":"a","method":"POST","url":"u","body":{"model":"m"}})", R"("a")", R"({"model":"m"})"},
       {" { \"body\" : { \"b\" : 1.0 ,  \"a\":2 } , \"custom_id\" : \"\\u0061\\/ \" , \"x\":[{\"body\":1}] }\r",
        R"("\u0061\/ ")", "{ \"b\" : 1.0 ,  \"a\":2 }"},
-      {R"({"custom_id":"}\"{\\","body":{"a":"}\\","b":[{}]},"method":"POST"})", R"("}\"{\\")", R"({"a":"}\\","b":[{}]})"},
+      {R"({"custom_id":"}\"{\\","body":{"a":"}\\","b":[{}]},"method":"POST"})", R"("}\"{\\")",
+       R"({"a":"}\\","b":[{}]})"},
       {"{\"custom_id\":\"\xC3\xA9\",\"body\":{}}", "\"\xC3\xA9\"", "{}"},
       {R"({"custom_id":"","body":{}})", R"("")", "{}"},
   };
@@ -297,12 +310,14 @@ TEST_F(LineParserTest, CutsTheClientsBytes) {
     EXPECT_EQ(parts.custom_id_json, row.custom_id_json) << row.line;
     EXPECT_EQ(parts.body, row.body) << row.line;
     const std::string_view whole = line;
-    EXPECT_TRUE(parts.body.data() >= whole.data() && parts.body.data() + parts.body.size() <= whole.data() + whole.size());
+    EXPECT_TRUE(parts.body.data() >= whole.data() &&
+                parts.body.data() + parts.body.size() <= whole.data() + whole.size());
   }
 }
 
 TEST_F(LineParserTest, ALineThatWasNeverCheckedIsNotCut) {
-  for (const std::string line : {"", "{}", "[]", "x", R"({"custom_id":"a"})", R"({"body":{}})", R"({"custom_id":"a","body":{)"}) {
+  for (const std::string line :
+       {"", "{}", "[]", "x", R"({"custom_id":"a"})", R"({"body":{}})", R"({"custom_id":"a","body":{)"}) {
     EXPECT_THROW(parser.cut(Padded(line)), std::runtime_error) << line;
   }
 }

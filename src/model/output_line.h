@@ -7,10 +7,10 @@ namespace penstock {
 
 // What happened to one line, ready to be written.
 struct LineOutcome {
-  bool failed = false;  // to the error file
-  int status = 0;       // of the engine's response; 0: there was none, and `error_code` and `error_message` say why
+  bool failed = false;     // to the error file
+  int status = 0;          // of the engine's response; 0: there was none, and `error_code` and `error_message` say why
   std::string request_id;  // the engine's, or empty
-  std::string body;     // one JSON object
+  std::string body;        // one JSON object
   std::string error_code, error_message;
   Usage usage;
 };

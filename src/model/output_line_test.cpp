@@ -27,10 +27,9 @@ LineOutcome answered(std::string body, int status = 200) {
 TEST(OutputLineTest, AnAnswerHasAllFourKeysAndTheEnginesBytes) {
   LineOutcome outcome = answered(R"({"b": 1.0,  "a":[]})");
   outcome.request_id = "req-of-engine";
-  EXPECT_EQ(line_of(outcome),
-            R"({"id":"batch_req_0123abcd00000007","custom_id":"a","response":{"status_code":200,)"
-            R"("request_id":"req-of-engine","body":{"b": 1.0,  "a":[]}},"error":null})"
-            "\n");
+  EXPECT_EQ(line_of(outcome), R"({"id":"batch_req_0123abcd00000007","custom_id":"a","response":{"status_code":200,)"
+                              R"("request_id":"req-of-engine","body":{"b": 1.0,  "a":[]}},"error":null})"
+                              "\n");
 }
 
 TEST(OutputLineTest, ARequestIdIsMadeWhereTheEngineGaveNone) {
@@ -90,7 +89,9 @@ TEST(OutputLineTest, ARequestIdOfTheEngineIsQuoted) {
 
 TEST(OutputLineTest, ARequestIdThatIsNoTextLeavesTheLineValid) {
   LineOutcome outcome = answered("{}");
-  outcome.request_id = "a\xFF\x01" "b";
+  outcome.request_id =
+      "a\xFF\x01"
+      "b";
   boost::system::error_code error;
   json::parse(line_of(outcome), error);
   EXPECT_FALSE(error) << error.message();

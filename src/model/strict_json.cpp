@@ -6,7 +6,9 @@
 namespace penstock {
 namespace {
 
-bool digit(char c) { return c >= '0' && c <= '9'; }
+bool digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 // The end of the number that starts at `i` (RFC 8259 section 6), or `i` when there is none.
 std::size_t number_end(std::string_view s, std::size_t i) {

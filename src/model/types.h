@@ -84,8 +84,8 @@ struct Batch {
   BatchStatus status = BatchStatus::validating;
   Counts counts;
   Usage usage;
-  std::vector<LineError> errors;   // the first 100
-  std::int64_t error_total = 0;    // all there were
+  std::vector<LineError> errors;  // the first 100
+  std::int64_t error_total = 0;   // all there were
   std::optional<FileId> output_file_id, error_file_id;
 
   Timestamp created_at{}, expires_at{};
@@ -113,10 +113,10 @@ constexpr std::uint32_t kSpanLines = 512;
 // A span in this worker's hands, until the lease ends or the token is replaced.
 struct ClaimedSpan {
   SpanKey key;
-  std::int64_t token = 0;       // fencing number of this claim
-  std::uint32_t first = 0;      // plan entry
+  std::int64_t token = 0;   // fencing number of this claim
+  std::uint32_t first = 0;  // plan entry
   std::uint32_t count = 0;
-  std::int64_t finished = 0;    // lines that result groups already hold
+  std::int64_t finished = 0;  // lines that result groups already hold
   FileId input_file_id;
   std::string endpoint, model;
 };

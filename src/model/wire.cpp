@@ -18,21 +18,29 @@ Error invalid(std::string message, std::string param, std::string code = "invali
 
 std::string_view type_name(const json::value& v) {
   switch (v.kind()) {
-    case json::kind::null: return "null";
-    case json::kind::bool_: return "a boolean";
+    case json::kind::null:
+      return "null";
+    case json::kind::bool_:
+      return "a boolean";
     case json::kind::int64:
-    case json::kind::uint64: return "an integer";
-    case json::kind::double_: return "a number";
-    case json::kind::string: return "a string";
-    case json::kind::array: return "an array";
-    case json::kind::object: return "an object";
+    case json::kind::uint64:
+      return "an integer";
+    case json::kind::double_:
+      return "a number";
+    case json::kind::string:
+      return "a string";
+    case json::kind::array:
+      return "an array";
+    case json::kind::object:
+      return "an object";
   }
   return "something else";
 }
 
 Error wrong_type(const std::string& param, std::string_view expected, const json::value& got) {
-  return invalid(fmt::format("Invalid type for '{}': expected {}, but got {} instead.", param, expected, type_name(got)),
-                 param, "invalid_type");
+  return invalid(
+      fmt::format("Invalid type for '{}': expected {}, but got {} instead.", param, expected, type_name(got)), param,
+      "invalid_type");
 }
 
 // Null counts as absent.
@@ -60,8 +68,9 @@ Result<Metadata> read_metadata(const json::value& value) {
   if (!value.is_object()) return wrong_type("metadata", "an object", value);
   const json::object& object = value.get_object();
   if (object.size() > 16) {
-    return invalid(fmt::format("Invalid 'metadata': too many properties. Expected at most 16, but got {}.", object.size()),
-                   "metadata", "object_above_max_properties");
+    return invalid(
+        fmt::format("Invalid 'metadata': too many properties. Expected at most 16, but got {}.", object.size()),
+        "metadata", "object_above_max_properties");
   }
   Metadata metadata;
   for (const auto& [key, item] : object) {
@@ -96,9 +105,13 @@ Result<std::int64_t> read_expiry(const json::value& value) {
   return seconds->get_int64();
 }
 
-std::int64_t seconds(Timestamp t) { return std::chrono::floor<std::chrono::seconds>(t).time_since_epoch().count(); }
+std::int64_t seconds(Timestamp t) {
+  return std::chrono::floor<std::chrono::seconds>(t).time_since_epoch().count();
+}
 
-json::value optional_time(const std::optional<Timestamp>& t) { return t ? json::value(seconds(*t)) : json::value(); }
+json::value optional_time(const std::optional<Timestamp>& t) {
+  return t ? json::value(seconds(*t)) : json::value();
+}
 
 template <class Id>
 json::value optional_id(const std::optional<Id>& id) {
@@ -134,9 +147,9 @@ Result<NewBatch> parse_new_batch(std::string_view body) {
   const json::object& object = root.get_object();
 
   NewBatch batch;
-  for (const auto& [name, field] : {std::pair{"input_file_id", &batch.input_file_id.value},
-                                    std::pair{"endpoint", &batch.endpoint},
-                                    std::pair{"completion_window", &batch.completion_window}}) {
+  for (const auto& [name, field] :
+       {std::pair{"input_file_id", &batch.input_file_id.value}, std::pair{"endpoint", &batch.endpoint},
+        std::pair{"completion_window", &batch.completion_window}}) {
     Result<std::string> text = required_string(object, name);
     if (!text) return text.error();
     *field = *text;
@@ -191,8 +204,7 @@ std::string to_json(const Batch& b) {
       {"expired_at", optional_time(b.expired_at)},
       {"cancelling_at", optional_time(b.cancelling_at)},
       {"cancelled_at", optional_time(b.cancelled_at)},
-      {"request_counts",
-       {{"total", b.counts.total}, {"completed", b.counts.completed}, {"failed", b.counts.failed}}},
+      {"request_counts", {{"total", b.counts.total}, {"completed", b.counts.completed}, {"failed", b.counts.failed}}},
       {"usage",
        {{"input_tokens", b.usage.input},
         {"input_tokens_details", {{"cached_tokens", b.usage.cached}}},
@@ -206,10 +218,15 @@ std::string to_json(const Error& error) {
   const auto or_null = [](const std::string& s) { return s.empty() ? json::value() : json::value(s); };
   std::string_view type = "invalid_request_error";
   switch (error.kind) {
-    case Error::Kind::queue_full: type = "rate_limit_error"; break;
+    case Error::Kind::queue_full:
+      type = "rate_limit_error";
+      break;
     case Error::Kind::no_space:
-    case Error::Kind::unavailable: type = "server_error"; break;
-    default: break;
+    case Error::Kind::unavailable:
+      type = "server_error";
+      break;
+    default:
+      break;
   }
   return json::serialize(json::object{{"error", json::object{{"message", error.message},
                                                              {"type", type},
@@ -233,9 +250,13 @@ std::string list(const std::vector<std::string>& items, std::string_view first_i
                      fmt::join(items, ","), id(first_id), id(last_id), has_more);
 }
 
-std::string quoted(std::string_view text) { return json::serialize(json::string_view(text.data(), text.size())); }
+std::string quoted(std::string_view text) {
+  return json::serialize(json::string_view(text.data(), text.size()));
+}
 
-std::string metadata_json(const Metadata& metadata) { return json::serialize(metadata_object(metadata)); }
+std::string metadata_json(const Metadata& metadata) {
+  return json::serialize(metadata_object(metadata));
+}
 
 Metadata parse_metadata(std::string_view text) {
   Metadata metadata;
@@ -244,7 +265,9 @@ Metadata parse_metadata(std::string_view text) {
   return metadata;
 }
 
-std::string errors_json(const std::vector<LineError>& errors) { return json::serialize(errors_array(errors)); }
+std::string errors_json(const std::vector<LineError>& errors) {
+  return json::serialize(errors_array(errors));
+}
 
 std::vector<LineError> parse_errors(std::string_view text) {
   std::vector<LineError> errors;

@@ -30,8 +30,8 @@ std::string pairs(int count) {
 }
 
 TEST(NewBatchTest, ReadsAllThatMayBeSaid) {
-  const auto batch = parse_new_batch(
-      new_batch(R"(,"metadata":{"z":"1","a":"\u00e9"},"output_expires_after":{"anchor":"created_at","seconds":3600},"x":[1])"));
+  const auto batch = parse_new_batch(new_batch(
+      R"(,"metadata":{"z":"1","a":"\u00e9"},"output_expires_after":{"anchor":"created_at","seconds":3600},"x":[1])"));
   ASSERT_TRUE(batch) << batch.error().message;
   EXPECT_EQ(batch->input_file_id.value, "file-1");
   EXPECT_EQ(batch->endpoint, "/v1/embeddings");
@@ -75,7 +75,8 @@ TEST(NewBatchTest, NamesWhatIsWrong) {
       {R"({"input_file_id":7,"endpoint":"e","completion_window":"24h"})", "input_file_id", "invalid_type",
        "expected a string, but got an integer instead"},
       {R"({"input_file_id":"f","endpoint":["e"],"completion_window":"24h"})", "endpoint", "invalid_type", "an array"},
-      {R"({"input_file_id":"f","endpoint":"e","completion_window":true})", "completion_window", "invalid_type", "a boolean"},
+      {R"({"input_file_id":"f","endpoint":"e","completion_window":true})", "completion_window", "invalid_type",
+       "a boolean"},
       {new_batch(",\"metadata\":[]"), "metadata", "invalid_type", "expected an object, but got an array instead"},
       {new_batch(",\"metadata\":{\"tags\":[]}"), "metadata.tags", "invalid_type",
        "Invalid type for 'metadata.tags': expected a string, but got an array instead."},
@@ -91,7 +92,8 @@ TEST(NewBatchTest, NamesWhatIsWrong) {
       {new_batch(expiry(R"({"anchor":"now","seconds":3600})")), "output_expires_after", "invalid_value", "created_at"},
       {new_batch(expiry(R"({"anchor":"created_at"})")), "output_expires_after", "invalid_value", "3600"},
       {new_batch(expiry(R"({"anchor":"created_at","seconds":3599})")), "output_expires_after", "invalid_value", "3600"},
-      {new_batch(expiry(R"({"anchor":"created_at","seconds":2592001})")), "output_expires_after", "invalid_value", "2592000"},
+      {new_batch(expiry(R"({"anchor":"created_at","seconds":2592001})")), "output_expires_after", "invalid_value",
+       "2592000"},
       {new_batch(expiry(R"({"anchor":"created_at","seconds":"3600"})")), "output_expires_after", "invalid_value", ""},
       {new_batch(expiry(R"({"anchor":"created_at","seconds":1e400})")), "output_expires_after", "invalid_value", ""},
       {new_batch(expiry(R"({"anchor":"created_at","seconds":99999999999999999999})")), "output_expires_after",
@@ -112,7 +114,8 @@ TEST(NewBatchTest, TakesEverythingUpToItsLimits) {
   const std::string emoji = "\xF0\x9F\x98\x80";
   for (const std::string& more :
        {pairs(16), fmt::format(R"(,"metadata":{{"{}":"{}"}})", repeated(emoji, 64), repeated(emoji, 512)),
-        std::string(R"(,"metadata":{})"), std::string(R"(,"output_expires_after":{"anchor":"created_at","seconds":2592000})"),
+        std::string(R"(,"metadata":{})"),
+        std::string(R"(,"output_expires_after":{"anchor":"created_at","seconds":2592000})"),
         std::string(R"(,"deep":[[[[[[[[[[1]]]]]]]]]])"), std::string(R"(,"n":123456789012345678901234567890)")}) {
     EXPECT_TRUE(parse_new_batch(new_batch(more))) << more.substr(0, 200);
   }
@@ -159,7 +162,8 @@ TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
   batch.expired_at = at(5);
   batch.cancelling_at = at(6);
   batch.cancelled_at = at(7);
-  batch.errors = {{.code = "c", .message = "m", .param = "p", .line = 3}, {.code = "d", .message = "n", .param = {}, .line = {}}};
+  batch.errors = {{.code = "c", .message = "m", .param = "p", .line = 3},
+                  {.code = "d", .message = "n", .param = {}, .line = {}}};
   batch.error_total = 170;
   const std::string text = to_json(batch);
   EXPECT_EQ(json::parse(text), json::parse(R"({
@@ -180,7 +184,8 @@ TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
 }
 
 TEST(BatchJsonTest, TheStatusIsTheWordOnTheWire) {
-  for (const std::string word : {"validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"}) {
+  for (const std::string word :
+       {"validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"}) {
     Batch batch = fresh_batch();
     batch.status = parse_batch_status(word);
     EXPECT_EQ(json::parse(to_json(batch)).at("status").as_string(), word);
@@ -189,7 +194,12 @@ TEST(BatchJsonTest, TheStatusIsTheWordOnTheWire) {
 }
 
 TEST(FileJsonTest, HasEveryKey) {
-  File file{.id = {"file-1"}, .filename = "a\"b.jsonl", .purpose = "batch", .bytes = 12, .created_at = kNow, .expires_at = {}};
+  File file{.id = {"file-1"},
+            .filename = "a\"b.jsonl",
+            .purpose = "batch",
+            .bytes = 12,
+            .created_at = kNow,
+            .expires_at = {}};
   EXPECT_EQ(json::parse(to_json(file)), json::parse(R"({
     "id": "file-1", "object": "file", "bytes": 12, "created_at": 1764000000, "expires_at": null,
     "filename": "a\"b.jsonl", "purpose": "batch", "status": "processed", "status_details": null})"));
@@ -200,9 +210,12 @@ TEST(FileJsonTest, HasEveryKey) {
 TEST(ErrorJsonTest, HasAllFourKeysAndNullForNothing) {
   using Kind = Error::Kind;
   const std::pair<Kind, std::string> table[] = {
-      {Kind::invalid_request, "invalid_request_error"}, {Kind::not_found, "invalid_request_error"},
-      {Kind::conflict, "invalid_request_error"},        {Kind::too_large, "invalid_request_error"},
-      {Kind::queue_full, "rate_limit_error"},           {Kind::no_space, "server_error"},
+      {Kind::invalid_request, "invalid_request_error"},
+      {Kind::not_found, "invalid_request_error"},
+      {Kind::conflict, "invalid_request_error"},
+      {Kind::too_large, "invalid_request_error"},
+      {Kind::queue_full, "rate_limit_error"},
+      {Kind::no_space, "server_error"},
       {Kind::unavailable, "server_error"},
   };
   for (const auto& [kind, type] : table) {
@@ -228,7 +241,8 @@ TEST(SmallJsonTest, IsAsTheContractSays) {
 
 TEST(StoredJsonTest, MetadataComesBackAsItWas) {
   for (const Metadata& metadata :
-       {Metadata{}, Metadata{{"z", "1"}, {"a", ""}, {"", "\"\\\n\xC3\xA9\xF0\x9F\x98\x80"}, {"nul", std::string("\0x", 2)}}}) {
+       {Metadata{},
+        Metadata{{"z", "1"}, {"a", ""}, {"", "\"\\\n\xC3\xA9\xF0\x9F\x98\x80"}, {"nul", std::string("\0x", 2)}}}) {
     EXPECT_EQ(parse_metadata(metadata_json(metadata)), metadata);
   }
 }

@@ -130,9 +130,9 @@ Result<void> Store::insert_batch(const Batch& batch, const QueueLimits& limits) 
   sql_.execute(
       "INSERT INTO batches (id, input_file_id, endpoint, completion_window, metadata, output_expires_after, model,"
       " status, total, created_ms, expires_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-      {batch.id.value, batch.input_file_id.value, batch.endpoint, batch.completion_window,
-       value_of(metadata), value_of(batch.output_expires_after_seconds), value_of(batch.model),
-       to_string(batch.status), batch.counts.total, to_ms(batch.created_at), to_ms(batch.expires_at)});
+      {batch.id.value, batch.input_file_id.value, batch.endpoint, batch.completion_window, value_of(metadata),
+       value_of(batch.output_expires_after_seconds), value_of(batch.model), to_string(batch.status), batch.counts.total,
+       to_ms(batch.created_at), to_ms(batch.expires_at)});
   return {};
 }
 

@@ -36,8 +36,8 @@ class TempDir {
   std::string path_;
 };
 
-// Runs the loop until `condition` holds. False when it does not within half a minute: other threads take part, so there is
-// no telling when nothing will happen any more.
+// Runs the loop until `condition` holds. False when it does not within half a minute: other threads take part, so there
+// is no telling when nothing will happen any more.
 template <class Condition>
 [[nodiscard]] bool run_until(asio::io_context& loop, Condition condition) {
   const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
