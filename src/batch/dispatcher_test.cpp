@@ -319,6 +319,22 @@ TEST(DispatcherTest, DrainingDropsWhatWaitsAndSavesWhatIsUnderWay) {
             }()));
 }
 
+TEST(DispatcherTest, ALineThatPausesIsNotSentAfterItsBatchWasDrained) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine();
+  engine.script = [](const std::string&) { return answered(500, "{}"); };
+  process.start_dispatcher();
+  const BatchId id = process.submit_running(input_lines(0, 3));
+  ASSERT_TRUE(process.until([&] { return engine.bodies.size() == 3 && engine.in_flight() == 0; }));
+  process.write([&](Store& store) { store.request_cancel(id, process.clock.now()).value(); });
+  run_task(process.loop, process.dispatcher.drain(id, Millis{0}));
+  const std::size_t sent = engine.bodies.size();
+  process.advance(Millis{60'000});
+  process.settle();
+  EXPECT_EQ(engine.bodies.size(), sent);
+}
+
 TEST(DispatcherTest, StoppingLetsLinesUnderWayEndAndGivesTheLeasesBack) {
   Disk disk;
   BatchId id;

@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <cstring>
 #include <stdexcept>
 
 namespace penstock {
@@ -22,7 +21,7 @@ std::vector<PlanEntry> read_plan(const BlobReader& plan, std::uint32_t first, st
   plan.read_at(first * sizeof(PlanEntry), count * sizeof(PlanEntry), bytes);
   if (bytes.size() != count * sizeof(PlanEntry)) throw std::runtime_error("a plan is shorter than its spans say");
   std::vector<PlanEntry> entries(count);
-  std::memcpy(entries.data(), bytes.data(), bytes.size());
+  bytes.copy(reinterpret_cast<char*>(entries.data()), bytes.size());
   return entries;
 }
 

@@ -75,7 +75,7 @@ Verdict judge(Answer&& answer, int attempts, double random, const Options& optio
             .counts = true};
   }
   if (status == 429 || status == 503) {
-    return patience(answer.retry_after.value_or(options.engine_pause));
+    return patience(std::max(answer.retry_after.value_or(options.engine_pause), options.engine_pause_min));
   }
   if (status == 401 || status == 403) return patience(options.engine_pause_denied);
   const bool transient = status >= 500 || status == 408 || status < 400;

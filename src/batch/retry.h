@@ -10,6 +10,7 @@ struct Options {
   int attempts_max = 5;
   Millis pause_first{1'000}, pause_max{60'000};  // doubled each time, full jitter
   Millis engine_pause{1'000};                    // of an engine that asks for patience without saying how much
+  Millis engine_pause_min{100};                  // of one that says 0
   Millis engine_pause_denied{30'000};            // of one that refuses our key
 };
 

@@ -53,6 +53,7 @@ TEST(RetryTest, EachAnswerHasItsVerdict) {
       {"15 hangs", no_answer(Kind::timeout), End::again, End::failed, 0, "request_timeout"},
       {"16 overloaded", patience(429, {}), End::patience, End::patience, 0, "", Millis{1'000}},
       {"16 overloaded, for long", patience(429, Millis{120'000}), End::patience, End::patience, 0, "", Millis{120'000}},
+      {"16 overloaded, says 0", patience(429, Millis{0}), End::patience, End::patience, 0, "", Millis{100}},
       {"16 unavailable", patience(503, {}), End::patience, End::patience, 0, "", Millis{1'000}},
       {"16 unavailable, says how long", patience(503, Millis{7'000}), End::patience, End::patience, 0, "",
        Millis{7'000}},

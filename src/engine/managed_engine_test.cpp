@@ -1,6 +1,7 @@
 #include "engine/managed_engine.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
@@ -163,6 +164,20 @@ TEST_F(ManagedEngineTest, AnEngineThatDiesUnderALineIsDownAtOnceAndComesBack) {
   ASSERT_TRUE(until_ready());
   EXPECT_EQ(starts(), 2u);
   EXPECT_FALSE(e.hopeless());
+}
+
+TEST_F(ManagedEngineTest, AnEngineThatDiesWithoutALineIsDownToo) {
+  const std::string program = server();
+  start("#!/usr/bin/env python3\nimport os\nopen('" + (folder / "pid") + "', 'w').write(str(os.getpid()) + '\\n')\n" +
+        program);
+  ASSERT_TRUE(until_ready());
+  pid_t pid = 0;
+  ASSERT_TRUE(std::ifstream(folder / "pid") >> pid);
+  ::kill(pid, SIGKILL);
+  ASSERT_TRUE(run_until(loop, [&] { return !engine->ready(); }));
+  EXPECT_EQ(changes, 2);
+  ASSERT_TRUE(until_pausing_for(500));
+  EXPECT_NE(engine->trouble().find("signal 9"), std::string::npos) << engine->trouble();
 }
 
 TEST_F(ManagedEngineTest, CancellingEndsTheProgram) {
