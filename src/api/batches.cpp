@@ -8,13 +8,6 @@
 namespace penstock {
 namespace {
 
-Error invalid(std::string message, std::string param, std::string code = "invalid_value") {
-  return {.kind = Error::Kind::invalid_request,
-          .message = std::move(message),
-          .code = std::move(code),
-          .param = std::move(param)};
-}
-
 // JSON of batches with their places in the queue, which is asked for only when one of them has not ended.
 Task<std::vector<std::string>> with_places(Context& c, const std::vector<Batch>& batches) {
   std::map<BatchId, QueuePlace> places;
@@ -38,13 +31,13 @@ Task<std::string> with_place(Context& c, Batch batch) {
 
 std::optional<Error> refuse(const wire::NewBatch& batch) {
   if (!endpoints().contains(batch.endpoint)) {
-    return invalid(
+    return invalid_request(
         fmt::format("Invalid value: '{}'. Supported values are: '{}'.", batch.endpoint, fmt::join(endpoints(), "', '")),
         "endpoint");
   }
   if (batch.completion_window != "24h") {
-    return invalid(fmt::format("Invalid value: '{}'. Supported values are: '24h'.", batch.completion_window),
-                   "completion_window");
+    return invalid_request(fmt::format("Invalid value: '{}'. Supported values are: '24h'.", batch.completion_window),
+                           "completion_window");
   }
   return std::nullopt;
 }
@@ -71,12 +64,13 @@ Task<Response> create_batch(Context& c) {
   const auto inserted = co_await c.services.db.write([&](Store& store) -> Result<void> {
     const auto file = store.find_file(batch.input_file_id);
     if (!file) {
-      return invalid(fmt::format("No such File object: {}", batch.input_file_id.value), "input_file_id");
+      return invalid_request(fmt::format("No such File object: {}", batch.input_file_id.value), "input_file_id");
     }
     if (file->purpose != "batch") {
-      return invalid(fmt::format("The file {} has the purpose '{}'; a batch needs one with the purpose 'batch'.",
-                                 file->id.value, file->purpose),
-                     "input_file_id");
+      return invalid_request(
+          fmt::format("The file {} has the purpose '{}'; a batch needs one with the purpose 'batch'.", file->id.value,
+                      file->purpose),
+          "input_file_id");
     }
     return store.insert_batch(batch, c.services.limits.queue);
   });

@@ -14,13 +14,6 @@ namespace {
 constexpr std::size_t kFieldSizeMax = 4096;
 constexpr std::size_t kReadSize = 256 << 10;
 
-Error invalid(std::string message, std::string param, std::string code = "invalid_value") {
-  return {.kind = Error::Kind::invalid_request,
-          .message = std::move(message),
-          .code = std::move(code),
-          .param = std::move(param)};
-}
-
 // What the form's parts have said so far.
 struct Form {
   std::optional<std::string> purpose, filename, anchor, seconds;
@@ -36,8 +29,9 @@ std::optional<std::int64_t> parse_integer(const std::string& text) {
 }
 
 Result<NewFile> describe(const Form& form, const Services::Limits& limits) {
-  if (!form.writer) return invalid("Missing required parameter: 'file'.", "file", "missing_required_parameter");
-  if (!form.purpose) return invalid("Missing required parameter: 'purpose'.", "purpose", "missing_required_parameter");
+  if (!form.writer) return invalid_request("Missing required parameter: 'file'.", "file", "missing_required_parameter");
+  if (!form.purpose)
+    return invalid_request("Missing required parameter: 'purpose'.", "purpose", "missing_required_parameter");
   NewFile file{.filename = *form.filename,
                .purpose = *form.purpose,
                .bytes = form.writer->size(),
@@ -110,8 +104,8 @@ Task<Response> create_file(Context& c) {
       form.seconds = co_await read_field(reader);
     } else if (part->name.starts_with("expires_after")) {
       co_return error_response(
-          invalid("Invalid 'expires_after': send the fields expires_after[anchor] and expires_after[seconds].",
-                  "expires_after"));
+          invalid_request("Invalid 'expires_after': send the fields expires_after[anchor] and expires_after[seconds].",
+                          "expires_after"));
     }
   }
   const Result<NewFile> described = describe(form, c.services.limits);
@@ -129,7 +123,7 @@ Task<Response> list_files(Context& c) {
   query.limit = *limit;
   const std::string order = query_param(c.request.query, "order").value_or("desc");
   if (order != "asc" && order != "desc") {
-    co_return error_response(invalid("Invalid 'order': must be 'asc' or 'desc'.", "order"));
+    co_return error_response(invalid_request("Invalid 'order': must be 'asc' or 'desc'.", "order"));
   }
   query.ascending = order == "asc";
   if (auto after = query_param(c.request.query, "after")) query.after = FileId{std::move(*after)};
@@ -163,8 +157,8 @@ Task<Response> get_file_content(Context& c) {
     const ByteRange asked = parse_range(*header, reader->size());
     if (asked.kind == ByteRange::Kind::unsatisfiable) {
       Response refused = json_response(
-          wire::to_json(
-              invalid(fmt::format("The file has {} bytes; none of them are in this range.", reader->size()), "range")),
+          wire::to_json(invalid_request(
+              fmt::format("The file has {} bytes; none of them are in this range.", reader->size()), "range")),
           416);
       refused.headers.add("Content-Range", fmt::format("bytes */{}", reader->size()));
       co_return refused;

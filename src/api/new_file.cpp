@@ -12,26 +12,19 @@ constexpr std::array<std::string_view, 6> kPurposes = {"assistants", "batch",   
                                                        "vision",     "user_data", "evals"};
 constexpr std::int64_t kBatchFileExpiresAfterSeconds = 30 * 86'400;
 
-Error invalid(std::string message, std::string param, std::string code) {
-  return {.kind = Error::Kind::invalid_request,
-          .message = std::move(message),
-          .code = std::move(code),
-          .param = std::move(param)};
-}
-
 }  // namespace
 
 std::optional<Error> refuse(const NewFile& file, const Services::Limits& limits, const NewFileParams& params) {
   if (std::find(kPurposes.begin(), kPurposes.end(), file.purpose) == kPurposes.end()) {
-    return invalid(
+    return invalid_request(
         fmt::format("Invalid value: '{}'. Supported values are: '{}'.", file.purpose, fmt::join(kPurposes, "', '")),
         "purpose", "invalid_value");
   }
   if (file.purpose != "batch") return std::nullopt;
   if (!file.filename.ends_with(".jsonl")) {
-    return invalid("Invalid file format for Batch API. Must be .jsonl", params.filename, "invalid_file_format");
+    return invalid_request("Invalid file format for Batch API. Must be .jsonl", params.filename, "invalid_file_format");
   }
-  if (file.bytes == 0) return invalid("The file is empty.", params.bytes, "empty_file");
+  if (file.bytes == 0) return invalid_request("The file is empty.", params.bytes, "empty_file");
   if (file.bytes > limits.batch_file_bytes_max) {
     return Error{.kind = Error::Kind::too_large,
                  .message = fmt::format("The file has {} bytes; an input file may have at most {}.", file.bytes,

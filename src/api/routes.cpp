@@ -160,10 +160,7 @@ Result<std::int64_t> limit_param(const Request& request, std::int64_t fallback, 
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
   if (error != std::errc{} || end != text->data() + text->size() || value < 1 || value > max) {
-    return Error{.kind = Error::Kind::invalid_request,
-                 .message = fmt::format("Invalid 'limit': expected an integer from 1 to {}.", max),
-                 .code = "invalid_value",
-                 .param = "limit"};
+    return invalid_request(fmt::format("Invalid 'limit': expected an integer from 1 to {}.", max), "limit");
   }
   return value;
 }

@@ -17,13 +17,6 @@ constexpr std::uint64_t kPartBytesMax = 64 << 20;
 constexpr std::chrono::hours kUploadExpiresAfter{1};
 constexpr std::size_t kCopySize = 1 << 20;
 
-Error invalid(std::string message, std::string param, std::string code = "invalid_value") {
-  return {.kind = Error::Kind::invalid_request,
-          .message = std::move(message),
-          .code = std::move(code),
-          .param = std::move(param)};
-}
-
 // MD5 of a stream of bytes: what clients check a transfer with.
 class Md5 {
  public:
@@ -57,15 +50,15 @@ Result<std::vector<UploadPart>> choose(const Upload& upload, const std::vector<U
   for (const PartId& id : asked) {
     const auto part = left.extract(id);
     if (!part) {
-      return invalid(fmt::format("Invalid 'part_ids': {} is no part of upload {}, or stands there twice.", id.value,
-                                 upload.id.value),
-                     "part_ids");
+      return invalid_request(fmt::format("Invalid 'part_ids': {} is no part of upload {}, or stands there twice.",
+                                         id.value, upload.id.value),
+                             "part_ids");
     }
     bytes += part.mapped().bytes;
     chosen.push_back(part.mapped());
   }
   if (bytes != upload.file.bytes) {
-    return invalid(
+    return invalid_request(
         fmt::format("The parts have {} bytes together, but the upload was created with {}.", bytes, upload.file.bytes),
         "part_ids");
   }
@@ -104,8 +97,8 @@ Task<Response> create_upload(Context& c) {
   const Result<NewFile> file = wire::parse_new_upload(body);
   if (!file) co_return error_response(file.error());
   if (file->bytes > kUploadBytesMax) {
-    co_return error_response(invalid(fmt::format("Invalid 'bytes': must be at most {}.", kUploadBytesMax), "bytes",
-                                     "integer_above_max_value"));
+    co_return error_response(invalid_request(fmt::format("Invalid 'bytes': must be at most {}.", kUploadBytesMax),
+                                             "bytes", "integer_above_max_value"));
   }
   if (const auto error = refuse(*file, c.services.limits, {.filename = "filename", .bytes = "bytes"})) {
     co_return error_response(*error);
@@ -133,9 +126,10 @@ Task<Response> create_part(Context& c) {
     co_await receive(reader, *writer, kPartBytesMax, c.services.io);
   }
   if (!writer) {
-    co_return error_response(invalid("Missing required parameter: 'data'.", "data", "missing_required_parameter"));
+    co_return error_response(
+        invalid_request("Missing required parameter: 'data'.", "data", "missing_required_parameter"));
   }
-  if (writer->size() == 0) co_return error_response(invalid("The part is empty.", "data"));
+  if (writer->size() == 0) co_return error_response(invalid_request("The part is empty.", "data"));
   part.bytes = writer->size();
   part.created_at = c.services.clock.now();
   co_await blocking(c.services.io, [&] { writer->commit(); });
@@ -172,7 +166,7 @@ Task<Response> complete_upload(Context& c) {
     const std::string got = md5->hex();
     if (got != *asked->md5) {
       co_return error_response(
-          invalid(fmt::format("Invalid 'md5': the parts together have {}, not {}.", got, *asked->md5), "md5"));
+          invalid_request(fmt::format("Invalid 'md5': the parts together have {}, not {}.", got, *asked->md5), "md5"));
     }
   }
   co_await blocking(c.services.io, [&] { writer->commit(); });

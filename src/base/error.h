@@ -25,6 +25,11 @@ struct Error {
   std::string param = {};
 };
 
+// What most refusals are: a parameter that must be mended.
+inline Error invalid_request(std::string message, std::string param, std::string code = "invalid_value") {
+  return {Error::Kind::invalid_request, std::move(message), std::move(code), std::move(param)};
+}
+
 // Result<T> for what may be so (no such batch, queue full). Accidents (disk gone, database gone, a bug) are exceptions
 // and are caught in three places: the route boundary, TaskGroup, and main.
 template <class T>

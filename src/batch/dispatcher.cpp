@@ -228,12 +228,13 @@ std::vector<Dispatcher::Line> Dispatcher::load(const std::shared_ptr<Span>& shar
   Span& span = *shared;
   if (!span.input) {
     const auto plan = blobs_.open(plan_key(span.claim.key.batch));
-    span.input = blobs_.open(span.claim.input_file_id.value);
-    if (!plan || !span.input) throw std::runtime_error("the input file or the plan of a running batch is gone");
+    auto input = blobs_.open(span.claim.input_file_id.value);
+    if (!plan || !input) throw std::runtime_error("the input file or the plan of a running batch is gone");
     span.entries = read_plan(*plan, span.claim.first, span.claim.count);
     std::erase_if(span.entries, [&](const PlanEntry& e) {
       return std::binary_search(span.finished.begin(), span.finished.end(), e.index);
     });
+    span.input = std::move(input);  // only now: a span whose plan could not be read is not loaded
   }
   std::vector<Line> lines;
   std::string window;

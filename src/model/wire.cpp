@@ -10,13 +10,6 @@ namespace {
 
 namespace json = boost::json;
 
-Error invalid(std::string message, std::string param, std::string code = "invalid_value") {
-  return {.kind = Error::Kind::invalid_request,
-          .message = std::move(message),
-          .code = std::move(code),
-          .param = std::move(param)};
-}
-
 std::string_view type_name(const json::value& v) {
   switch (v.kind()) {
     case json::kind::null:
@@ -39,7 +32,7 @@ std::string_view type_name(const json::value& v) {
 }
 
 Error wrong_type(const std::string& param, std::string_view expected, const json::value& got) {
-  return invalid(
+  return invalid_request(
       fmt::format("Invalid type for '{}': expected {}, but got {} instead.", param, expected, type_name(got)), param,
       "invalid_type");
 }
@@ -51,7 +44,7 @@ const json::value* find(const json::object& object, std::string_view name) {
 }
 
 Error missing(const char* name) {
-  return invalid(fmt::format("Missing required parameter: '{}'.", name), name, "missing_required_parameter");
+  return invalid_request(fmt::format("Missing required parameter: '{}'.", name), name, "missing_required_parameter");
 }
 
 Result<std::string> required_string(const json::object& object, const char* name) {
@@ -71,7 +64,7 @@ Result<Metadata> read_metadata(const json::value& value) {
   if (!value.is_object()) return wrong_type("metadata", "an object", value);
   const json::object& object = value.get_object();
   if (object.size() > 16) {
-    return invalid(
+    return invalid_request(
         fmt::format("Invalid 'metadata': too many properties. Expected at most 16, but got {}.", object.size()),
         "metadata", "object_above_max_properties");
   }
@@ -81,10 +74,12 @@ Result<Metadata> read_metadata(const json::value& value) {
     if (!item.is_string()) return wrong_type(name, "a string", item);
     const std::string_view text = item.get_string();
     if (characters(key) > 64) {
-      return invalid("Invalid 'metadata': a key is longer than 64 characters.", "metadata", "string_above_max_length");
+      return invalid_request("Invalid 'metadata': a key is longer than 64 characters.", "metadata",
+                             "string_above_max_length");
     }
     if (characters(text) > 512) {
-      return invalid(fmt::format("Invalid '{}': longer than 512 characters.", name), name, "string_above_max_length");
+      return invalid_request(fmt::format("Invalid '{}': longer than 512 characters.", name), name,
+                             "string_above_max_length");
     }
     metadata.emplace_back(key, text);
   }
@@ -110,8 +105,8 @@ Result<json::object> read_object(std::string_view body) {
   json::parse_options options;
   options.max_depth = 64;
   json::value root = json::parse(body, error, {}, options);
-  if (error) return invalid("We could not parse the JSON body of your request.", "", "");
-  if (!root.is_object()) return invalid("The body of your request must be a JSON object.", "", "");
+  if (error) return invalid_request("We could not parse the JSON body of your request.", "", "");
+  if (!root.is_object()) return invalid_request("The body of your request must be a JSON object.", "", "");
   return std::move(root.get_object());
 }
 
@@ -133,7 +128,7 @@ Result<int> read_priority(const json::value& value, const std::string& name) {
     number = &parsed;
   }
   if (!number->is_int64() || number->get_int64() < -1 || number->get_int64() > 1) {
-    return invalid(fmt::format("Invalid '{}': must be -1 (low), 0 (normal) or 1 (high).", name), name);
+    return invalid_request(fmt::format("Invalid '{}': must be -1 (low), 0 (normal) or 1 (high).", name), name);
   }
   return static_cast<int>(number->get_int64());
 }
@@ -236,7 +231,7 @@ Result<NewFile> parse_new_upload(std::string_view body) {
   if (!bytes) return missing("bytes");
   if (!bytes->is_int64() && !bytes->is_uint64()) return wrong_type("bytes", "an integer", *bytes);
   if (bytes->is_int64() && bytes->get_int64() < 1) {
-    return invalid("Invalid 'bytes': must be at least 1.", "bytes", "integer_below_min_value");
+    return invalid_request("Invalid 'bytes': must be at least 1.", "bytes", "integer_below_min_value");
   }
   file.bytes = bytes->to_number<std::uint64_t>();
   const auto expiry = read_expiry(*root, "expires_after");
@@ -256,13 +251,13 @@ Result<UploadCompletion> parse_upload_completion(std::string_view body) {
     if (!id.is_string()) return wrong_type("part_ids", "an array of strings", id);
     completion.part_ids.push_back({std::string(id.get_string())});
   }
-  if (completion.part_ids.empty()) return invalid("Invalid 'part_ids': it names no part.", "part_ids");
+  if (completion.part_ids.empty()) return invalid_request("Invalid 'part_ids': it names no part.", "part_ids");
   if (const json::value* md5 = find(*root, "md5")) {
     if (!md5->is_string()) return wrong_type("md5", "a string", *md5);
     std::string& text = completion.md5.emplace(md5->get_string());
     for (char& c : text) c = c >= 'A' && c <= 'F' ? static_cast<char>(c + ('a' - 'A')) : c;
     if (text.size() != 32 || text.find_first_not_of("0123456789abcdef") != std::string::npos) {
-      return invalid("Invalid 'md5': expected 32 hexadecimal digits.", "md5");
+      return invalid_request("Invalid 'md5': expected 32 hexadecimal digits.", "md5");
     }
   }
   return completion;
@@ -270,11 +265,12 @@ Result<UploadCompletion> parse_upload_completion(std::string_view body) {
 
 Result<std::int64_t> check_expiry(const std::string& name, std::string_view anchor,
                                   std::optional<std::int64_t> seconds) {
-  if (anchor != "created_at") return invalid(fmt::format("Invalid '{}': anchor must be 'created_at'.", name), name);
+  if (anchor != "created_at")
+    return invalid_request(fmt::format("Invalid '{}': anchor must be 'created_at'.", name), name);
   if (!seconds || *seconds < kExpirySecondsMin || *seconds > kExpirySecondsMax) {
-    return invalid(fmt::format("Invalid '{}': seconds must be an integer from {} to {}.", name, kExpirySecondsMin,
-                               kExpirySecondsMax),
-                   name);
+    return invalid_request(fmt::format("Invalid '{}': seconds must be an integer from {} to {}.", name,
+                                       kExpirySecondsMin, kExpirySecondsMax),
+                           name);
   }
   return *seconds;
 }
