@@ -8,19 +8,24 @@
 namespace penstock {
 namespace {
 
-// JSON of batches with their places in the queue, which is asked for only when one of them has not ended.
-Task<std::vector<std::string>> with_places(Context& c, const std::vector<Batch>& batches) {
-  std::map<BatchId, QueuePlace> places;
-  if (!std::all_of(batches.begin(), batches.end(), [](const Batch& b) { return is_terminal(b.status); })) {
-    const auto queue = co_await c.services.db.read([](Store& store) { return store.queue(); });
-    places = estimate(queue, c.services.estimator, c.services.clock.now());
-  }
+// JSON of batches with their places in `queue`.
+std::vector<std::string> in_queue(Context& c, const std::vector<Batch>& batches, const std::vector<Batch>& queue) {
+  const auto places = estimate(queue, c.services.estimator, c.services.clock.now());
   std::vector<std::string> items;
   for (const Batch& batch : batches) {
     const auto place = places.find(batch.id);
     items.push_back(wire::to_json(batch, place == places.end() ? std::nullopt : std::optional(place->second)));
   }
-  co_return items;
+  return items;
+}
+
+// The same with the queue as it is now, which is asked for only when one of them has not ended.
+Task<std::vector<std::string>> with_places(Context& c, const std::vector<Batch>& batches) {
+  std::vector<Batch> queue;
+  if (!std::all_of(batches.begin(), batches.end(), [](const Batch& b) { return is_terminal(b.status); })) {
+    queue = co_await c.services.db.read([](Store& store) { return store.queue(); });
+  }
+  co_return in_queue(c, batches, queue);
 }
 
 Task<std::string> with_place(Context& c, Batch batch) {
@@ -95,8 +100,7 @@ Task<Response> list_batches(Context& c) {
 Task<Response> get_batch(Context& c) {
   const auto batch = co_await c.services.db.read([&](Store& store) { return store.find_batch({c.id}); });
   if (!batch) {
-    co_return error_response(
-        {.kind = Error::Kind::not_found, .message = fmt::format("No batch found with id '{}'.", c.id)});
+    co_return error_response(no_such_batch({c.id}));
   }
   co_return json_response(co_await with_place(c, *batch));
 }
@@ -112,8 +116,7 @@ Task<Response> update_batch(Context& c) {
 
 Task<Response> get_queue(Context& c) {
   const auto queue = co_await c.services.db.read([](Store& store) { return store.queue(); });
-  const auto items = co_await with_places(c, queue);
-  co_return json_response(wire::list(items, queue.empty() ? "" : queue.front().id.value,
+  co_return json_response(wire::list(in_queue(c, queue, queue), queue.empty() ? "" : queue.front().id.value,
                                      queue.empty() ? "" : queue.back().id.value, false));
 }
 

@@ -79,10 +79,6 @@ class BlobSource : public ByteSource {
   std::string buffer_;
 };
 
-Error no_such_file(const std::string& id) {
-  return {.kind = Error::Kind::not_found, .message = fmt::format("No such File object: {}", id), .param = "id"};
-}
-
 }  // namespace
 
 Task<Response> create_file(Context& c) {
@@ -139,15 +135,15 @@ Task<Response> list_files(Context& c) {
 
 Task<Response> get_file(Context& c) {
   const auto file = co_await c.services.db.read([&](Store& store) { return store.find_file({c.id}); });
-  if (!file) co_return error_response(no_such_file(c.id));
+  if (!file) co_return error_response(no_such_file({c.id}));
   co_return json_response(wire::to_json(*file));
 }
 
 Task<Response> get_file_content(Context& c) {
   const auto file = co_await c.services.db.read([&](Store& store) { return store.find_file({c.id}); });
-  if (!file) co_return error_response(no_such_file(c.id));
+  if (!file) co_return error_response(no_such_file({c.id}));
   auto reader = co_await blocking(c.services.io, [&] { return c.services.blobs.open(file->id.value); });
-  if (!reader) co_return error_response(no_such_file(c.id));
+  if (!reader) co_return error_response(no_such_file({c.id}));
 
   Response response;
   response.headers.add("Content-Type", "application/octet-stream");
