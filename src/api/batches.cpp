@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api/handlers.h"
+#include "api/idempotency.h"
 #include "model/wire.h"
 
 namespace penstock {
@@ -47,6 +48,32 @@ std::optional<Error> refuse(const wire::NewBatch& batch) {
   return std::nullopt;
 }
 
+// Inserts a batch of that id and starts it, or finds what the request's Idempotency-Key has made before.
+Task<Response> create_batch(Context& c, std::string_view body, const Batch& batch,
+                            std::function<Result<Batch>(Store&)> insert) {
+  const auto key = idempotency_key(c.request, body);
+  if (!key) co_return error_response(key.error());
+  const auto created = co_await c.services.db.write([&](Store& store) {
+    return create_once<Batch>(
+        store, *key, batch.created_at, [&](const std::string& id) { return store.find_batch({id}); },
+        [&] { return insert(store); });
+  });
+  if (!created) co_return error_response(created.error());
+  if (created->id == batch.id) c.services.lifecycle.start(batch.id);
+  co_return json_response(co_await with_place(c, *created));
+}
+
+// Pauses the batch, or lets it go on.
+Task<Response> set_paused(Context& c, bool paused) {
+  const BatchId id{c.id};
+  std::optional<Timestamp> since;
+  if (paused) since = c.services.clock.now();
+  const auto batch = co_await c.services.db.write([&](Store& store) { return store.set_paused(id, since); });
+  if (!batch) co_return error_response(batch.error());
+  c.services.lifecycle.set_paused(id, paused);
+  co_return json_response(co_await with_place(c, *batch));
+}
+
 }  // namespace
 
 Task<Response> create_batch(Context& c) {
@@ -66,7 +93,7 @@ Task<Response> create_batch(Context& c) {
   batch.created_at = c.services.clock.now();
   batch.expires_at = batch.created_at + std::chrono::hours(24);
 
-  const auto inserted = co_await c.services.db.write([&](Store& store) -> Result<void> {
+  co_return co_await create_batch(c, body, batch, [&](Store& store) -> Result<Batch> {
     const auto file = store.find_file(batch.input_file_id);
     if (!file) {
       return invalid_request(fmt::format("No such File object: {}", batch.input_file_id.value), "input_file_id");
@@ -77,11 +104,20 @@ Task<Response> create_batch(Context& c) {
                       file->purpose),
           "input_file_id");
     }
-    return store.insert_batch(batch, c.services.limits.queue);
+    if (file->checked) batch.counts.total = file->checked->lines;
+    const auto inserted = store.insert_batch(batch, c.services.limits.queue);
+    if (!inserted) return inserted.error();
+    return batch;
   });
-  if (!inserted) co_return error_response(inserted.error());
-  c.services.lifecycle.start(batch.id);
-  co_return json_response(co_await with_place(c, batch));
+}
+
+Task<Response> retry_batch(Context& c) {
+  const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
+  Batch batch;
+  batch.id = {random_id("batch_")};
+  batch.created_at = c.services.clock.now();
+  co_return co_await create_batch(
+      c, body, batch, [&](Store& store) { return store.retry_batch({c.id}, batch, c.services.limits.queue); });
 }
 
 Task<Response> list_batches(Context& c) {
@@ -118,6 +154,14 @@ Task<Response> get_queue(Context& c) {
   const auto queue = co_await c.services.db.read([](Store& store) { return store.queue(); });
   co_return json_response(wire::list(in_queue(c, queue, queue), queue.empty() ? "" : queue.front().id.value,
                                      queue.empty() ? "" : queue.back().id.value, false));
+}
+
+Task<Response> pause_batch(Context& c) {
+  return set_paused(c, true);
+}
+
+Task<Response> resume_batch(Context& c) {
+  return set_paused(c, false);
 }
 
 Task<Response> cancel_batch(Context& c) {

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "api/handlers.h"
+#include "api/idempotency.h"
 #include "api/new_file.h"
 #include "model/wire.h"
 #include "net/multipart.h"
@@ -17,7 +18,7 @@ constexpr std::size_t kReadSize = 256 << 10;
 // What the form's parts have said so far.
 struct Form {
   std::optional<std::string> purpose, filename, anchor, seconds;
-  std::unique_ptr<BlobWriter> writer;
+  std::unique_ptr<FileReceiver> receiver;
 };
 
 // Nothing for what is not a number.
@@ -29,12 +30,13 @@ std::optional<std::int64_t> parse_integer(const std::string& text) {
 }
 
 Result<NewFile> describe(const Form& form, const Services::Limits& limits) {
-  if (!form.writer) return invalid_request("Missing required parameter: 'file'.", "file", "missing_required_parameter");
+  if (!form.receiver)
+    return invalid_request("Missing required parameter: 'file'.", "file", "missing_required_parameter");
   if (!form.purpose)
     return invalid_request("Missing required parameter: 'purpose'.", "purpose", "missing_required_parameter");
   NewFile file{.filename = *form.filename,
                .purpose = *form.purpose,
-               .bytes = form.writer->size(),
+               .bytes = form.receiver->size(),
                .expires_after_seconds = std::nullopt};
   if (form.anchor || form.seconds) {
     const auto expiry =
@@ -87,11 +89,13 @@ Task<Response> create_file(Context& c) {
   Form form;
   while (auto part = co_await reader.next_part()) {
     if (part->name == "file") {
-      if (form.writer) throw HttpError(400, "The form has more than one part 'file'.");
+      if (form.receiver) throw HttpError(400, "The form has more than one part 'file'.");
       form.filename = part->filename.value_or("upload");
-      form.writer = co_await blocking(c.services.io, [&] { return c.services.blobs.create(id.value); });
-      co_await receive(reader, *form.writer, std::max(kFileBytesMax, c.services.limits.batch_file_bytes_max),
-                       c.services.io);
+      const bool may_be_input = is_jsonl(*form.filename) && form.purpose.value_or("batch") == "batch";
+      form.receiver = co_await blocking(c.services.io,
+                                        [&] { return std::make_unique<FileReceiver>(c.services, id, may_be_input); });
+      co_await receive(reader, std::max(kFileBytesMax, c.services.limits.batch_file_bytes_max), c.services.io,
+                       [&](std::string_view bytes) { form.receiver->write(bytes); });
     } else if (part->name == "purpose") {
       form.purpose = co_await read_field(reader);
     } else if (part->name == "expires_after[anchor]") {
@@ -106,10 +110,23 @@ Task<Response> create_file(Context& c) {
   }
   const Result<NewFile> described = describe(form, c.services.limits);
   if (!described) co_return error_response(described.error());
-  const File file = make_file(id, *described, c.services.clock.now());
-  co_await blocking(c.services.io, [&] { form.writer->commit(); });
-  co_await c.services.db.write([&](Store& store) { store.insert_file(file); });
-  co_return json_response(wire::to_json(file));
+  const File file =
+      co_await blocking(c.services.io, [&] { return form.receiver->commit(*described, c.services.clock.now()); });
+  const auto key =
+      idempotency_key(c.request, fmt::format("{} {} {} {}", form.receiver->hash(), described->purpose,
+                                             described->expires_after_seconds.value_or(0), described->filename));
+  if (!key) co_return error_response(key.error());
+  const auto created = co_await c.services.db.write([&](Store& store) {
+    return create_once<File>(
+        store, *key, file.created_at, [&](const std::string& made) { return store.find_file({made}); },
+        [&]() -> Result<File> {
+          store.insert_file(file);
+          return file;
+        });
+  });
+  if (!created || created->id != id) co_await blocking(c.services.io, [&] { remove_file(c.services.blobs, id); });
+  if (!created) co_return error_response(created.error());
+  co_return json_response(wire::to_json(*created));
 }
 
 Task<Response> list_files(Context& c) {
@@ -175,7 +192,7 @@ Task<Response> delete_file(Context& c) {
   const FileId id{c.id};
   const auto deleted = co_await c.services.db.write([&](Store& store) { return store.delete_file(id); });
   if (!deleted) co_return error_response(deleted.error());
-  co_await blocking(c.services.io, [&] { c.services.blobs.remove(id.value); });
+  co_await blocking(c.services.io, [&] { remove_file(c.services.blobs, id); });
   co_return json_response(wire::deleted_file(id));
 }
 

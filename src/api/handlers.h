@@ -10,6 +10,7 @@ struct Services {
   struct Limits {
     QueueLimits queue;
     std::uint64_t batch_file_bytes_max = 200 << 20;  // of an input file; others may have kFileBytesMax
+    std::int64_t batch_lines_max = 50'000;           // 0: no limit
   };
 
   Clock& clock;
@@ -58,6 +59,9 @@ Task<Response> list_batches(Context& c);
 Task<Response> get_batch(Context& c);
 Task<Response> update_batch(Context& c);
 Task<Response> cancel_batch(Context& c);
+Task<Response> retry_batch(Context& c);
+Task<Response> pause_batch(Context& c);
+Task<Response> resume_batch(Context& c);
 
 Task<Response> get_queue(Context& c);
 

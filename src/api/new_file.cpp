@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "batch/plan.h"
+
 namespace penstock {
 namespace {
 
@@ -12,7 +14,24 @@ constexpr std::array<std::string_view, 6> kPurposes = {"assistants", "batch",   
                                                        "vision",     "user_data", "evals"};
 constexpr std::int64_t kBatchFileExpiresAfterSeconds = 30 * 86'400;
 
+// With the expiry that was asked for or is usual for its purpose.
+File make_file(const FileId& id, const NewFile& file, Timestamp created_at) {
+  std::optional<std::int64_t> expires_after = file.expires_after_seconds;
+  if (!expires_after && file.purpose == "batch") expires_after = kBatchFileExpiresAfterSeconds;
+  return {
+      .id = id,
+      .filename = file.filename,
+      .purpose = file.purpose,
+      .bytes = file.bytes,
+      .created_at = created_at,
+      .expires_at = expires_after ? std::optional(created_at + std::chrono::seconds(*expires_after)) : std::nullopt};
+}
+
 }  // namespace
+
+bool is_jsonl(std::string_view filename) {
+  return filename.ends_with(".jsonl");
+}
 
 std::optional<Error> refuse(const NewFile& file, const Services::Limits& limits, const NewFileParams& params) {
   if (std::find(kPurposes.begin(), kPurposes.end(), file.purpose) == kPurposes.end()) {
@@ -21,7 +40,7 @@ std::optional<Error> refuse(const NewFile& file, const Services::Limits& limits,
         "purpose", "invalid_value");
   }
   if (file.purpose != "batch") return std::nullopt;
-  if (!file.filename.ends_with(".jsonl")) {
+  if (!is_jsonl(file.filename)) {
     return invalid_request("Invalid file format for Batch API. Must be .jsonl", params.filename, "invalid_file_format");
   }
   if (file.bytes == 0) return invalid_request("The file is empty.", params.bytes, "empty_file");
@@ -35,27 +54,49 @@ std::optional<Error> refuse(const NewFile& file, const Services::Limits& limits,
   return std::nullopt;
 }
 
-File make_file(const FileId& id, const NewFile& file, Timestamp created_at) {
-  std::optional<std::int64_t> expires_after = file.expires_after_seconds;
-  if (!expires_after && file.purpose == "batch") expires_after = kBatchFileExpiresAfterSeconds;
-  return {
-      .id = id,
-      .filename = file.filename,
-      .purpose = file.purpose,
-      .bytes = file.bytes,
-      .created_at = created_at,
-      .expires_at = expires_after ? std::optional(created_at + std::chrono::seconds(*expires_after)) : std::nullopt};
+FileReceiver::FileReceiver(const Services& services, FileId id, bool may_be_input)
+    : blobs_(services.blobs), id_(std::move(id)), writer_(blobs_.create(id_.value)) {
+  if (may_be_input) {
+    validator_.emplace(
+        ValidationRules{.endpoint = "", .lines_max = services.limits.batch_lines_max, .models = std::nullopt});
+  }
 }
 
-Task<> receive(MultipartReader& reader, BlobWriter& writer, std::uint64_t size_max, asio::thread_pool& io) {
+void FileReceiver::write(std::string_view bytes) {
+  writer_->write(bytes);
+  hash_.add(bytes);
+  if (validator_) validator_->feed(bytes);
+}
+
+File FileReceiver::commit(const NewFile& file, Timestamp created_at) {
+  File made = make_file(id_, file, created_at);
+  if (validator_ && file.purpose == "batch") {
+    Validated checked = validator_->finish();
+    if (checked.error_total == 0) {
+      write_plan(blobs_, id_, checked.entries);
+      made.checked = CheckedInput{std::move(checked.endpoint), std::move(checked.model),
+                                  static_cast<std::int64_t>(checked.entries.size())};
+    }
+  }
+  writer_->commit();
+  return made;
+}
+
+Task<> receive(MultipartReader& reader, std::uint64_t size_max, asio::thread_pool& io,
+               std::function<void(std::string_view)> write) {
+  std::uint64_t size = 0;
   while (true) {
     const std::string_view bytes = co_await reader.read();
     if (bytes.empty()) co_return;
-    if (writer.size() + bytes.size() > size_max) {
-      throw HttpError(413, fmt::format("This is larger than {} bytes.", size_max));
-    }
-    co_await blocking(io, [&] { writer.write(bytes); });
+    size += bytes.size();
+    if (size > size_max) throw HttpError(413, fmt::format("This is larger than {} bytes.", size_max));
+    co_await blocking(io, [&] { write(bytes); });
   }
+}
+
+void remove_file(BlobStore& blobs, const FileId& id) {
+  blobs.remove(plan_key(id));
+  blobs.remove(id.value);
 }
 
 }  // namespace penstock

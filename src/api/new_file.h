@@ -1,5 +1,7 @@
 #pragma once
 #include "api/handlers.h"
+#include "base/hash.h"
+#include "batch/validate.h"
 #include "net/multipart.h"
 
 // What a file must be, whether it comes whole (files.cpp) or in parts (uploads.cpp).
@@ -13,10 +15,36 @@ struct NewFileParams {
 // Why the file is not taken: its purpose, or for one of a batch its name and size. The purpose is always in `purpose`.
 std::optional<Error> refuse(const NewFile& file, const Services::Limits& limits, const NewFileParams& params);
 
-// The file as it is stored, with the expiry that was asked for or is usual for its purpose.
-File make_file(const FileId& id, const NewFile& file, Timestamp created_at);
+// A file on its way into a blob. One that may be the input of a batch is checked as its bytes come, and its plan is
+// written beside it: when a batch names it, nothing is left to do. Functions block; one thread at a time.
+class FileReceiver {
+ public:
+  FileReceiver(const Services& services, FileId id, bool may_be_input);
 
-// Streams what is left of the reader's part into the blob. Throws HttpError 413 when the blob gets larger.
-Task<> receive(MultipartReader& reader, BlobWriter& writer, std::uint64_t size_max, asio::thread_pool& io);
+  void write(std::string_view bytes);
+  std::uint64_t size() const { return writer_->size(); }
+  std::string hash() const { return hash_.hex(); }
+
+  // The bytes are durable when it returns.
+  File commit(const NewFile& file, Timestamp created_at);
+
+ private:
+  BlobStore& blobs_;
+  FileId id_;
+  std::unique_ptr<BlobWriter> writer_;
+  StreamHash hash_;
+  std::optional<Validator> validator_;
+};
+
+// Only a file that is called so may have the purpose "batch".
+bool is_jsonl(std::string_view filename);
+
+// Hands what is left of the reader's part to `write`, piece by piece on a thread of `io`. Throws HttpError 413 when it
+// is more than `size_max` bytes.
+Task<> receive(MultipartReader& reader, std::uint64_t size_max, asio::thread_pool& io,
+               std::function<void(std::string_view)> write);
+
+// Removes a file's blobs. Blocks.
+void remove_file(BlobStore& blobs, const FileId& id);
 
 }  // namespace penstock

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "api/handlers.h"
+#include "api/idempotency.h"
 #include "api/new_file.h"
 #include "base/log.h"
 #include "model/wire.h"
@@ -65,9 +66,9 @@ Result<std::vector<UploadPart>> choose(const Upload& upload, const std::vector<U
   return chosen;
 }
 
-// Appends the parts to `writer`, and to `md5` unless that is null. False when one is gone: the upload has ended
+// Gives the parts to `receiver`, and to `md5` unless that is null. False when one is gone: the upload has ended
 // meanwhile.
-Task<bool> join_parts(Services& services, const std::vector<UploadPart>& parts, BlobWriter& writer, Md5* md5) {
+Task<bool> join_parts(Services& services, const std::vector<UploadPart>& parts, FileReceiver& receiver, Md5* md5) {
   std::string buffer;
   for (const UploadPart& part : parts) {
     const auto reader = co_await blocking(services.io, [&] { return services.blobs.open(part.id.value); });
@@ -78,7 +79,7 @@ Task<bool> join_parts(Services& services, const std::vector<UploadPart>& parts, 
         buffer.clear();
         reader->read_at(offset, kCopySize, buffer);
         if (md5) md5->add(buffer);
-        writer.write(buffer);
+        receiver.write(buffer);
       });
     }
   }
@@ -108,9 +109,20 @@ Task<Response> create_upload(Context& c) {
   upload.file = *file;
   upload.created_at = c.services.clock.now();
   upload.expires_at = upload.created_at + kUploadExpiresAfter;
-  co_await c.services.db.write([&](Store& store) { store.insert_upload(upload); });
+  const auto key = idempotency_key(c.request, body);
+  if (!key) co_return error_response(key.error());
+  const auto created = co_await c.services.db.write([&](Store& store) {
+    return create_once<Upload>(
+        store, *key, upload.created_at,
+        [&](const std::string& made) { return store.find_upload({made}, upload.created_at); },
+        [&]() -> Result<Upload> {
+          store.insert_upload(upload);
+          return upload;
+        });
+  });
+  if (!created) co_return error_response(created.error());
   c.services.upload_expiry.notify();
-  co_return json_response(wire::to_json(upload));
+  co_return json_response(wire::to_json(*created));
 }
 
 Task<Response> create_part(Context& c) {
@@ -123,7 +135,7 @@ Task<Response> create_part(Context& c) {
     if (field->name != "data") continue;
     if (writer) throw HttpError(400, "The form has more than one part 'data'.");
     writer = co_await blocking(c.services.io, [&] { return c.services.blobs.create(part.id.value); });
-    co_await receive(reader, *writer, kPartBytesMax, c.services.io);
+    co_await receive(reader, kPartBytesMax, c.services.io, [&](std::string_view bytes) { writer->write(bytes); });
   }
   if (!writer) {
     co_return error_response(
@@ -153,10 +165,11 @@ Task<Response> complete_upload(Context& c) {
   if (!parts) co_return error_response(parts.error());
 
   const FileId id{random_id("file-")};
-  const auto writer = co_await blocking(c.services.io, [&] { return c.services.blobs.create(id.value); });
+  const auto receiver = co_await blocking(
+      c.services.io, [&] { return std::make_unique<FileReceiver>(c.services, id, upload->file.purpose == "batch"); });
   std::optional<Md5> md5;
   if (asked->md5) md5.emplace();
-  const bool whole = co_await join_parts(c.services, *parts, *writer, md5 ? &*md5 : nullptr);
+  const bool whole = co_await join_parts(c.services, *parts, *receiver, md5 ? &*md5 : nullptr);
   if (!whole) {
     const Result<Upload> now = co_await find_pending(c);
     if (!now) co_return error_response(now.error());
@@ -169,12 +182,12 @@ Task<Response> complete_upload(Context& c) {
           invalid_request(fmt::format("Invalid 'md5': the parts together have {}, not {}.", got, *asked->md5), "md5"));
     }
   }
-  co_await blocking(c.services.io, [&] { writer->commit(); });
-  const File file = make_file(id, upload->file, c.services.clock.now());
+  const File file =
+      co_await blocking(c.services.io, [&] { return receiver->commit(upload->file, c.services.clock.now()); });
   const auto ended = co_await c.services.db.write(
       [&](Store& store) { return store.complete_upload(upload->id, file, c.services.clock.now()); });
   if (!ended) {  // another request was quicker
-    co_await blocking(c.services.io, [&] { c.services.blobs.remove(id.value); });
+    co_await blocking(c.services.io, [&] { remove_file(c.services.blobs, id); });
     co_return error_response(ended.error());
   }
   co_await blocking(c.services.io, [&] { remove_parts(c.services.blobs, ended->parts); });

@@ -106,7 +106,7 @@ void Assembler::add(const ResultGroup& group) {
 
 void Assembler::find_missing_lines() {
   if (std::find(lengths_.begin(), lengths_.end(), 0) == lengths_.end()) return;
-  const auto plan = blobs_.open(plan_key(batch_.id));
+  const auto plan = blobs_.open(plan_key(batch_.input_file_id));
   if (!plan) throw std::runtime_error("the plan of an unfinished batch is gone");
   constexpr std::uint32_t kEntriesAtOnce = 4096;
   for (std::uint32_t first = 0; first < plan_size(*plan); first += kEntriesAtOnce) {

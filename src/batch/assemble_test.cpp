@@ -28,7 +28,7 @@ class AssembleTest : public testing::Test {
     ASSERT_EQ(checked.error_total, 0);
     batch.counts.total = static_cast<std::int64_t>(checked.entries.size());
     std::reverse(checked.entries.begin(), checked.entries.end());  // a plan need not have the file's order
-    write_plan(*blobs, batch.id, checked.entries);
+    write_plan(*blobs, batch.input_file_id, checked.entries);
   }
 
   static std::string line(std::uint32_t index, std::size_t size = 0) {

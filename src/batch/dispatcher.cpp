@@ -79,6 +79,9 @@ Moment Dispatcher::next_due() const {
 }
 
 void Dispatcher::push_front(Line line) {
+  if (const auto paused = paused_.find(line.span->claim.key.batch); paused != paused_.end()) {
+    return paused->second.lines.push_front(std::move(line));
+  }
   Queue& queue = queues_[line.span->claim.model];
   queue.bytes += line.body.size();
   queue.lines.push_front(std::move(line));
@@ -89,6 +92,32 @@ void Dispatcher::requeue_due() {
     push_front(std::move(retries_.begin()->second));
     retries_.erase(retries_.begin());
   }
+}
+
+void Dispatcher::set_paused(const BatchId& id, bool paused) {
+  if (paused) {
+    Paused& aside = paused_[id];
+    for (auto& [model, queue] : queues_) {
+      std::erase_if(queue.lines, [&, &bytes = queue.bytes](Line& line) {
+        if (line.span->claim.key.batch != id) return false;
+        bytes -= line.body.size();
+        aside.lines.push_back(std::move(line));
+        return true;
+      });
+      std::erase_if(queue.spans, [&](const auto& span) {
+        if (span->claim.key.batch != id) return false;
+        aside.spans.push_back(span);
+        return true;
+      });
+    }
+  } else if (auto found = paused_.extract(id)) {
+    auto& [lines, spans] = found.mapped();
+    for (auto line = lines.rbegin(); line != lines.rend(); ++line) push_front(std::move(*line));
+    for (auto span = spans.rbegin(); span != spans.rend(); ++span) {
+      queues_[(*span)->claim.model].spans.push_front(std::move(*span));
+    }
+  }
+  wake();
 }
 
 Dispatcher::Active& Dispatcher::active(const BatchId& id) {
@@ -201,7 +230,9 @@ Task<> Dispatcher::refill(std::string model) {
     queue.more_begun |= !spans.empty();
     queue.more_waiting |= !spans.empty();
     for (const auto& span : spans) {
-      if (!was_drained(span->claim.key.batch)) queue.spans.push_back(span);
+      if (was_drained(span->claim.key.batch)) continue;
+      const auto paused = paused_.find(span->claim.key.batch);
+      (paused == paused_.end() ? queue.spans : paused->second.spans).push_back(span);
     }
   }
   if (queues_[model].spans.empty()) co_return;
@@ -212,6 +243,10 @@ Task<> Dispatcher::refill(std::string model) {
   std::erase_if(queue.spans, [](const auto& s) { return s->input && s->next == s->entries.size(); });
   wake_.notify();
   if (was_drained(span->claim.key.batch)) co_return;
+  if (const auto paused = paused_.find(span->claim.key.batch); paused != paused_.end()) {
+    std::move(lines.begin(), lines.end(), std::back_inserter(paused->second.lines));
+    co_return;
+  }
   for (Line& line : lines) {
     queue.bytes += line.body.size();
     queue.lines.push_back(std::move(line));
@@ -227,7 +262,7 @@ bool Dispatcher::was_drained(const BatchId& id) const {
 std::vector<Dispatcher::Line> Dispatcher::load(const std::shared_ptr<Span>& shared) {
   Span& span = *shared;
   if (!span.input) {
-    const auto plan = blobs_.open(plan_key(span.claim.key.batch));
+    const auto plan = blobs_.open(plan_key(span.claim.input_file_id));
     auto input = blobs_.open(span.claim.input_file_id.value);
     if (!plan || !input) throw std::runtime_error("the input file or the plan of a running batch is gone");
     span.entries = read_plan(*plan, span.claim.first, span.claim.count);
@@ -345,9 +380,9 @@ Dispatcher::Saved Dispatcher::write_groups(Store& store) const {
 }
 
 bool Dispatcher::holds_spans() const {
-  return !active_.empty() || !retries_.empty() || std::any_of(queues_.begin(), queues_.end(), [](const auto& item) {
-    return !item.second.lines.empty() || !item.second.spans.empty();
-  });
+  return !active_.empty() || !retries_.empty() || !paused_.empty() ||
+         std::any_of(queues_.begin(), queues_.end(),
+                     [](const auto& item) { return !item.second.lines.empty() || !item.second.spans.empty(); });
 }
 
 Task<> Dispatcher::heartbeat() {
@@ -372,6 +407,7 @@ Task<> Dispatcher::drain(BatchId id, Millis grace) {
     });
   }
   std::erase_if(retries_, [&](const auto& item) { return item.second.span->claim.key.batch == id; });
+  paused_.erase(id);
 
   const auto found = active_.find(id);
   if (found == active_.end()) co_return;

@@ -36,6 +36,10 @@ class Dispatcher {
   // There may be new spans to claim.
   void wake();
 
+  // While it is paused no line of the batch is sent; those under way end as they would. The store must let no span of
+  // it be claimed meanwhile.
+  void set_paused(const BatchId& id, bool paused);
+
   // Forgets the batch's waiting lines; those already sent have `grace` to end and are still saved. Returns when nothing
   // of the batch is under way. Its status must be one from which no span is claimed.
   Task<> drain(BatchId id, Millis grace);
@@ -84,6 +88,11 @@ class Dispatcher {
     Event saved;
     bool draining = false;
   };
+  // What was claimed and loaded of a batch when it was paused.
+  struct Paused {
+    std::deque<Line> lines;
+    std::deque<std::shared_ptr<Span>> spans;
+  };
   class Custody;
   struct Saved {
     std::vector<std::shared_ptr<Span>> refused;
@@ -124,6 +133,7 @@ class Dispatcher {
   std::map<std::string, Queue> queues_;  // by model
   std::multimap<Moment, Line> retries_;  // by the time they fall due
   std::map<BatchId, Active> active_;
+  std::map<BatchId, Paused> paused_;
   std::vector<Result> results_, saving_;
   std::size_t unsaved_bytes_ = 0;
   Moment oldest_result_{};

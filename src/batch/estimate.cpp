@@ -30,7 +30,7 @@ std::map<BatchId, QueuePlace> estimate(const std::vector<Batch>& queue, const Es
   std::map<std::string, Timestamp> free_at;  // by model
   std::int64_t position = 0;
   for (const Batch& batch : queue) {
-    if (batch.status == BatchStatus::cancelling) continue;
+    if (batch.status == BatchStatus::cancelling || batch.paused_at) continue;
     const std::string model = batch.model.value_or("");
     Timestamp& free = free_at.try_emplace(model, now).first->second;
     QueuePlace place;

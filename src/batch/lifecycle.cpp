@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "batch/assemble.h"
+#include "batch/kept_answers.h"
 #include "batch/plan.h"
 #include "batch/validate.h"
 
@@ -44,6 +45,10 @@ void Lifecycle::notify(const BatchId& id) {
   if (const auto it = changed_.find(id); it != changed_.end()) it->second.notify();
 }
 
+void Lifecycle::set_paused(const BatchId& id, bool paused) {
+  if (dispatcher_) dispatcher_->set_paused(id, paused);
+}
+
 Task<> Lifecycle::stop() {
   tasks_.cancel();
   co_await tasks_.join();
@@ -72,28 +77,71 @@ Task<> Lifecycle::drive(BatchId id) {
   tasks_.keep("removing old results", clock_, [this] { return purge(); });
 }
 
-Task<> Lifecycle::validate(Batch batch) {
+// An input file is checked as it comes. Only one with a fault is read again, against the rules of its batch, to tell of
+// all that is wrong with it.
+Task<Lifecycle::Checked> Lifecycle::check_input(const Batch& batch) {
   ValidationRules rules{
       .endpoint = batch.endpoint, .lines_max = options_.batch_lines_max, .models = engines_.known_models()};
-  const Validated checked = co_await blocking(pool_, [&] {
+  const auto file = co_await db_.read([&](Store& store) { return store.find_file(batch.input_file_id); });
+  if (file && file->checked && file->checked->endpoint == rules.endpoint &&
+      (rules.lines_max == 0 || file->checked->lines <= rules.lines_max) &&
+      (!rules.models || rules.models->contains(file->checked->model))) {
+    co_return Checked{.model = file->checked->model, .total = file->checked->lines, .errors = {}};
+  }
+  Validated found = co_await blocking(pool_, [&] {
     const auto input = blobs_.open(batch.input_file_id.value);
     if (!input) throw std::runtime_error("the input file of an unfinished batch is gone");
     Validated result = penstock::validate(*input, std::move(rules));
-    if (result.error_total == 0) write_plan(blobs_, batch.id, result.entries);
+    if (result.error_total == 0) write_plan(blobs_, batch.input_file_id, result.entries);
     return result;
   });
+  co_return Checked{.model = std::move(found.model),
+                    .total = static_cast<std::int64_t>(found.entries.size()),
+                    .errors = std::move(found.errors),
+                    .error_total = found.error_total};
+}
+
+Task<> Lifecycle::validate(Batch batch) {
+  const Checked checked = co_await check_input(batch);
+  if (checked.error_total == 0 && batch.retry_of) co_await keep_answers(batch, checked.total);
   const Timestamp now = clock_.now();
-  const auto total = static_cast<std::int64_t>(checked.entries.size());
   const bool moved = co_await db_.write([&](Store& store) {
     if (checked.error_total > 0) return store.fail_batch(batch.id, checked.errors, checked.error_total, now);
-    return store.start_batch(batch.id, checked.model, total);
+    return store.start_batch(batch.id, checked.model, checked.total);
   });
   if (moved) {
     log::info("batch {}: {}", batch.id.value,
               checked.error_total > 0 ? fmt::format("failed validation with {} errors", checked.error_total)
-                                      : fmt::format("{} lines for {}", total, checked.model));
+                                      : fmt::format("{} lines for {}", checked.total, checked.model));
   }
   if (dispatcher_) dispatcher_->wake();
+}
+
+// The good answers of the batch that this one retries become its own, before any line is sent. A restart in the middle
+// begins anew.
+Task<> Lifecycle::keep_answers(const Batch& batch, std::int64_t total) {
+  co_await db_.write([&](Store& store) { store.begin_retry(batch.id, total); });
+  const auto old = co_await db_.read([&](Store& store) { return store.find_batch(*batch.retry_of); });
+  if (!old->output_file_id) co_return;
+  std::optional<KeptAnswers> answers;
+  co_await blocking(pool_, [&] {
+    auto output = blobs_.open(old->output_file_id->value);
+    const auto plan = blobs_.open(plan_key(batch.input_file_id));
+    if (!output || !plan) throw std::runtime_error("the output file or the plan of a retried batch is gone");
+    answers.emplace(std::move(output), *plan);
+  });
+  Usage usage = old->usage;  // of all answers together
+  while (true) {
+    auto groups = co_await blocking(pool_, [&] { return answers->next(); });
+    if (groups.empty()) co_return;
+    groups.front().usage = std::exchange(usage, {});
+    co_await db_.write([&](Store& store) {
+      for (ResultGroup& group : groups) {
+        group.span.batch = batch.id;
+        store.save_results(group);
+      }
+    });
+  }
 }
 
 Task<> Lifecycle::run(Batch batch) {
@@ -102,7 +150,10 @@ Task<> Lifecycle::run(Batch batch) {
       return store.remaining(batch.id) == 0 &&
              store.advance(batch.id, BatchStatus::in_progress, BatchStatus::finalizing, clock_.now());
     });
-    if (done) co_return;
+    if (done) {
+      set_paused(batch.id, false);  // its last lines may have come while it was paused
+      co_return;
+    }
     const Millis left = batch.expires_at - clock_.now();
     const bool in_time = co_await changed_.at(batch.id).wait_until(clock_, clock_.monotonic() + left);
     if (!in_time) co_return;
@@ -132,7 +183,6 @@ Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
   if (!ended) co_return;  // its status has changed meanwhile: look again
   log::info("batch {}: {}, {} lines answered, {} failed", batch.id.value, to_string(end), files.counts.completed,
             files.counts.failed);
-  co_await blocking(pool_, [&] { blobs_.remove(plan_key(batch.id)); });
 }
 
 // In small bites, so that nobody waits long for the store.

@@ -28,11 +28,22 @@ class Lifecycle {
   void start(const BatchId& id);
   // Something about it has changed: all its lines are done, or it was cancelled.
   void notify(const BatchId& id);
+  // What the store says of it by now.
+  void set_paused(const BatchId& id, bool paused);
   Task<> stop();
 
  private:
   Task<> drive(BatchId id);
+  // What is known of a batch's input file.
+  struct Checked {
+    std::string model;
+    std::int64_t total = 0;
+    std::vector<LineError> errors;
+    std::int64_t error_total = 0;
+  };
   Task<> validate(Batch batch);
+  Task<Checked> check_input(const Batch& batch);
+  Task<> keep_answers(const Batch& batch, std::int64_t total);
   Task<> run(Batch batch);
   Task<> finalize(Batch batch, BatchStatus end);
   Task<> purge();

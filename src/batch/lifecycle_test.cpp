@@ -64,7 +64,7 @@ TEST(LifecycleTest, ABatchRunsFromItsCreationToItsFiles) {
             (std::vector<std::string>{"r0", "r1", "r2", "r4", "r5", "r6", "r7", "r8", "r9"}));
   EXPECT_EQ(ids_in(disk, batch.error_file_id), std::vector<std::string>{"r3"});
   EXPECT_EQ(ended, std::vector{id});
-  ASSERT_TRUE(process.until([&] { return disk.blobs->keys().size() == 3; })) << "the plan is left behind";
+  EXPECT_EQ(disk.blobs->keys().size(), 4u) << "the plan stays as long as its file";
   EXPECT_EQ(process.write([](Store& store) { return store.all_file_ids(); }).size(), 3u);
 }
 
@@ -309,6 +309,139 @@ TEST(LifecycleTest, TwoBatchesRunInTheirOrderWithoutAGap) {
   for (int i = 0; i < 60; ++i) EXPECT_EQ(engine.bodies.at(static_cast<std::size_t>(i)), request_body(i));
   EXPECT_EQ(ids_in(disk, process.batch(first).output_file_id), ids(0, 30));
   EXPECT_EQ(ids_in(disk, process.batch(second).output_file_id), ids(30, 60));
+}
+
+TEST(LifecycleTest, APausedBatchSendsNothingButWhatIsUnderWayAndGoesOnInItsOrder) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 4});
+  engine.hold();
+  process.start();
+  const BatchId id = process.submit(input_lines(0, 600));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 4; }));
+  process.pause(id, true);
+  engine.release(4);
+  ASSERT_TRUE(process.until([&] { return process.batch(id).counts.completed == 4; }));
+  const BatchId other = process.submit(input_lines(1'000, 1'003));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 3; }));
+  EXPECT_EQ(engine.bodies.size(), 7u);
+  engine.release();
+  ASSERT_TRUE(process.until_ended(other));
+  EXPECT_EQ(engine.bodies.size(), 7u);
+
+  process.pause(id, false);
+  ASSERT_TRUE(process.until_ended(id));
+  EXPECT_EQ(ids_in(disk, process.batch(id).output_file_id), ids(0, 600));
+  ASSERT_EQ(engine.bodies.size(), 603u);
+  EXPECT_EQ(engine.bodies[7], request_body(4));
+  EXPECT_EQ(engine.bodies[8], request_body(5));
+}
+
+TEST(LifecycleTest, APausedBatchExpiresAndIsCancelledLikeAnyOther) {
+  for (const bool cancel : {false, true}) {
+    Disk disk;
+    Process process(disk, saving_at_once());
+    ScriptedEngine& engine = process.add_engine({.slots = 4});
+    engine.hold();
+    process.start();
+    const BatchId id = process.submit(input_lines(0, 20), std::chrono::hours(1));
+    ASSERT_TRUE(process.until([&] { return engine.in_flight() == 4; }));
+    process.pause(id, true);
+    engine.release();
+    ASSERT_TRUE(process.until([&] { return process.batch(id).counts.completed == 4; }));
+    if (cancel) {
+      process.cancel(id);
+    } else {
+      process.clock.advance(std::chrono::hours(1));
+    }
+    ASSERT_TRUE(process.until_ended(id));
+    EXPECT_EQ(process.batch(id).status, cancel ? cancelled : expired);
+    EXPECT_EQ(ids_in(disk, process.batch(id).output_file_id), ids(0, 4));
+    EXPECT_EQ(ids_in(disk, process.batch(id).error_file_id), ids(4, 20));
+    EXPECT_EQ(engine.bodies.size(), 4u);
+  }
+}
+
+TEST(LifecycleTest, ABatchWhoseLastLinesCameWhileItWasPausedIsCompleted) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 4});
+  engine.hold();
+  process.start();
+  const BatchId id = process.submit(input_lines(0, 3));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 3; }));
+  process.pause(id, true);
+  engine.release();
+  ASSERT_TRUE(process.until_ended(id));
+  EXPECT_EQ(process.batch(id).status, completed);
+}
+
+TEST(LifecycleTest, ARetryRunsOnlyTheLinesWithoutAGoodAnswerAlsoAfterARestart) {
+  Disk disk;
+  Process killed(disk, saving_at_once());
+  ScriptedEngine& before = killed.add_engine();
+  before.script = [](const std::string& body) {
+    if (body == request_body(3) || body == request_body(600)) return answered(400, R"({"error":{"message":"no"}})");
+    return answered(200, R"({"usage":{"prompt_tokens":3,"completion_tokens":2}})");
+  };
+  killed.start();
+  const BatchId old = killed.submit(input_lines(0, 700));
+  ASSERT_TRUE(killed.until_ended(old));
+  const BatchId retry = killed.write([&](Store& store) {
+    Batch batch;
+    batch.id = {random_id("batch_")};
+    batch.created_at = killed.clock.now();
+    const Batch made = store.retry_batch(old, batch, {0, 0}).value();
+    // As it is when a process is killed while it takes the answers over.
+    store.begin_retry(made.id, 700);
+    ResultGroup group;
+    group.span.batch = made.id;
+    group.entries = {{0, 2, false}};
+    group.lines = "x\n";
+    store.save_results(group);
+    return made.id;
+  });
+
+  Process next(disk, saving_at_once());
+  ScriptedEngine& after = next.add_engine();
+  next.start();
+  ASSERT_TRUE(next.until_ended(retry));
+  EXPECT_EQ(after.bodies, (std::vector{request_body(3), request_body(600)}));
+  const Batch batch = next.batch(retry);
+  EXPECT_EQ(batch.status, completed);
+  EXPECT_EQ(batch.counts, (Counts{700, 700, 0}));
+  EXPECT_EQ(batch.usage, (Usage{2'100, 0, 1'400, 0}));
+  EXPECT_EQ(ids_in(disk, batch.output_file_id), ids(0, 700));
+}
+
+TEST(LifecycleTest, AFileThatWasCheckedAsItCameIsNotReadAgain) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  process.add_engine();
+  const auto submit = [&](CheckedInput checked) {
+    const BatchId id = process.submit(input_lines(0, 3));
+    process.write([&](Store& store) {
+      File file = store.find_file(store.find_batch(id)->input_file_id).value();
+      file.id.value += "-checked";
+      file.checked = checked;
+      store.insert_file(file);
+      Batch batch = store.find_batch(id).value();
+      batch.id.value += "-checked";
+      batch.input_file_id = file.id;
+      store.insert_batch(batch, {0, 0}).value();
+    });
+    return BatchId{id.value + "-checked"};
+  };
+  // There is no blob of these, so that reading it would fail.
+  const BatchId good = submit({"/v1/chat/completions", "m", 3});
+  const BatchId other_endpoint = submit({"/v1/embeddings", "m", 3});
+  const BatchId other_model = submit({"/v1/chat/completions", "unknown", 3});
+  const BatchId too_long = submit({"/v1/chat/completions", "m", 50'001});
+  process.start();
+  ASSERT_TRUE(process.until([&] { return process.batch(good).status == in_progress; }));
+  EXPECT_EQ(process.batch(good).counts.total, 3);
+  EXPECT_EQ(process.batch(good).model, "m");
+  for (const BatchId& id : {other_endpoint, other_model, too_long}) EXPECT_EQ(process.batch(id).status, validating);
 }
 
 TEST(LifecycleTest, AServerWithoutAWorkerValidatesAndWaits) {

@@ -6,12 +6,12 @@
 
 namespace penstock {
 
-std::string plan_key(const BatchId& id) {
-  return fmt::format("plan-{}", id.value);
+std::string plan_key(const FileId& input) {
+  return fmt::format("plan-{}", input.value);
 }
 
-void write_plan(BlobStore& blobs, const BatchId& id, const std::vector<PlanEntry>& entries) {
-  const auto writer = blobs.create(plan_key(id));
+void write_plan(BlobStore& blobs, const FileId& input, const std::vector<PlanEntry>& entries) {
+  const auto writer = blobs.create(plan_key(input));
   writer->write({reinterpret_cast<const char*>(entries.data()), entries.size() * sizeof(PlanEntry)});
   writer->commit();
 }

@@ -2,14 +2,14 @@
 #include "blob/blob_store.h"
 #include "model/types.h"
 
-// The plan blob: the order in which a batch's lines are dispatched, as an array of PlanEntry in the machine's byte
-// order. It is made from the input file and may be made anew at any time.
+// The plan blob: the order in which the lines of an input file are dispatched, as an array of PlanEntry in the
+// machine's byte order. It goes with its file, and may be made anew from it at any time.
 namespace penstock {
 
-std::string plan_key(const BatchId& id);
+std::string plan_key(const FileId& input);
 
 // Blocks; throws std::system_error.
-void write_plan(BlobStore& blobs, const BatchId& id, const std::vector<PlanEntry>& entries);
+void write_plan(BlobStore& blobs, const FileId& input, const std::vector<PlanEntry>& entries);
 
 // Entries `first` to `first + count`. Throws std::runtime_error when the blob has fewer.
 std::vector<PlanEntry> read_plan(const BlobReader& plan, std::uint32_t first, std::uint32_t count);

@@ -20,7 +20,7 @@ class PlanTest : public testing::Test {
 
   TempDir folder;
   std::unique_ptr<BlobStore> blobs = open_local_blobs(folder.path());
-  BatchId id{"batch_1"};
+  FileId id{"file-1"};
 };
 
 TEST_F(PlanTest, ComesBackAsItWasWritten) {
@@ -53,8 +53,8 @@ TEST_F(PlanTest, OneShorterThanItsSpansSayIsRefused) {
   EXPECT_THROW(read_plan(*plan, 11, 1), std::runtime_error);
 }
 
-TEST_F(PlanTest, EachBatchHasItsOwn) {
-  EXPECT_NE(plan_key({"batch_1"}), plan_key({"batch_2"}));
+TEST_F(PlanTest, EachFileHasItsOwn) {
+  EXPECT_NE(plan_key({"file-1"}), plan_key({"file-2"}));
 }
 
 }  // namespace

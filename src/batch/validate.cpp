@@ -45,6 +45,10 @@ void Validator::line(std::string_view text) {
 
   ++requests_;
   if (rules_.lines_max > 0 && requests_ > rules_.lines_max) return;  // counted, and told once at the end
+  if (rules_.endpoint.empty()) {
+    const std::string_view url = parser_.url(content);
+    if (endpoints().contains(url)) rules_.endpoint = url;
+  }
   auto facts = parser_.check(content, rules_.endpoint);
   if (!facts) {
     LineError error = std::move(facts.error());
@@ -132,6 +136,7 @@ Validated Validator::finish() {
                                                    requests_, rules_.lines_max)));
   }
   if (result_.error_total > 0) result_.entries.clear();
+  result_.endpoint = std::move(rules_.endpoint);
   return std::move(result_);
 }
 

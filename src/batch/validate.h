@@ -8,7 +8,7 @@
 namespace penstock {
 
 struct ValidationRules {
-  std::string endpoint;
+  std::string endpoint;                                      // empty: that of the first line
   std::int64_t lines_max = 50'000;                           // 0: no limit
   std::optional<std::set<std::string, std::less<>>> models;  // those that are served, when that is known
 };
@@ -20,7 +20,7 @@ constexpr std::size_t kLineSizeMax = 64 << 20;
 // What the check of an input file brought: a plan in the file's order, or errors.
 struct Validated {
   std::vector<PlanEntry> entries;
-  std::string model;
+  std::string endpoint, model;
   std::vector<LineError> errors;  // the first kErrorsKept, in line order
   std::int64_t error_total = 0;
 };

@@ -106,7 +106,8 @@ App::App(asio::io_context& loop, const Config& config)
                 .upload_expiry = upload_expiry_,
                 .io = io_,
                 .limits = {.queue = {.depth = config.max_queue_depth, .queued_total = config.max_total_queued_requests},
-                           .batch_file_bytes_max = static_cast<std::uint64_t>(config.max_batch_file_bytes)},
+                           .batch_file_bytes_max = static_cast<std::uint64_t>(config.max_batch_file_bytes),
+                           .batch_lines_max = config.max_requests_per_job},
                 .started_at = clock_.now()} {
   if (config.worker) add_engines(loop, config);
 }
@@ -150,9 +151,11 @@ Task<> App::start() {
   const auto named = co_await db_.write([](Store& store) {
     store.release_all_leases();
     std::set<std::string> keys;
-    for (const FileId& id : store.all_file_ids()) keys.insert(id.value);
+    for (const FileId& id : store.all_file_ids()) {
+      keys.insert(id.value);
+      keys.insert(plan_key(id));
+    }
     for (const PartId& id : store.all_part_ids()) keys.insert(id.value);
-    for (const BatchId& id : store.unfinished_batches()) keys.insert(plan_key(id));
     return keys;
   });
   co_await blocking(io_, [&] {

@@ -3,11 +3,15 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "model/wire.h"
 
 namespace penstock {
 namespace {
+
+constexpr std::string_view kIdBefore = R"({"id":"batch_req_)";
+constexpr std::size_t kIndexDigits = 8;
 
 // Outside strings a newline is blank space, and inside strings JSON has none: dropping it changes no value.
 void append_without_newlines(std::string& out, std::string_view text) {
@@ -30,7 +34,7 @@ void append_output_line(std::string& out, const BatchId& batch, std::uint32_t in
                         const LineOutcome& outcome) {
   std::string_view hex = batch.value;
   hex.remove_prefix(hex.find('_') + 1);
-  fmt::format_to(std::back_inserter(out), R"({{"id":"batch_req_{}{:08x}","custom_id":{},"response":)", hex, index,
+  fmt::format_to(std::back_inserter(out), R"({}{}{:08x}","custom_id":{},"response":)", kIdBefore, hex, index,
                  custom_id_json);
   if (outcome.status == 0) {
     fmt::format_to(std::back_inserter(out), "null,\"error\":{{\"code\":{},\"message\":{}}}}}\n",
@@ -46,6 +50,18 @@ void append_output_line(std::string& out, const BatchId& batch, std::uint32_t in
   out += R"(,"body":)";
   append_without_newlines(out, outcome.body);
   out += "},\"error\":null}\n";
+}
+
+std::optional<std::uint32_t> output_line_index(std::string_view line) {
+  if (!line.starts_with(kIdBefore)) return std::nullopt;
+  line.remove_prefix(kIdBefore.size());
+  const auto end = line.find('"');
+  if (end == std::string_view::npos || end < kIndexDigits) return std::nullopt;
+  const std::string_view digits = line.substr(end - kIndexDigits, kIndexDigits);
+  std::uint32_t index = 0;
+  const auto [last, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index, 16);
+  if (error != std::errc{} || last != digits.data() + digits.size()) return std::nullopt;
+  return index;
 }
 
 }  // namespace penstock

@@ -20,4 +20,8 @@ struct LineOutcome {
 void append_output_line(std::string& out, const BatchId& batch, std::uint32_t index, std::string_view custom_id_json,
                         const LineOutcome& outcome);
 
+// The index of the request that a line made by append_output_line() answers, out of its id; nothing when it is another
+// line.
+std::optional<std::uint32_t> output_line_index(std::string_view line);
+
 }  // namespace penstock

@@ -121,5 +121,17 @@ TEST(OutputLineTest, LinesAreAppended) {
   EXPECT_EQ(std::count(out.begin(), out.end(), '\n'), 3);
 }
 
+TEST(OutputLineTest, ItsIndexIsReadBackOutOfItsId) {
+  for (const std::uint32_t index : {0u, 9u, 0xABCDu, 0xFFFFFFFFu}) {
+    std::string line;
+    append_output_line(line, {random_id("batch_")}, index, "\"r\"", {});
+    EXPECT_EQ(output_line_index(line), index);
+  }
+  for (const char* other : {"", "{}", R"({"id":"batch_req_)", R"({"id":"batch_req_1234567","custom_id":"r"})",
+                            R"({"id":"batch_req_0000000g","custom_id":"r"})", R"({"id":"resp_00000000"})"}) {
+    EXPECT_EQ(output_line_index(other), std::nullopt) << other;
+  }
+}
+
 }  // namespace
 }  // namespace penstock

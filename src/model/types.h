@@ -27,6 +27,13 @@ using PartId = Id<struct PartTag>;      // "part_…"
 // 128 random bits behind a prefix, in lower-case hexadecimal.
 std::string random_id(std::string_view prefix);
 
+// What the check of an input file found, where it found no fault.
+struct CheckedInput {
+  std::string endpoint, model;
+  std::int64_t lines = 0;
+  bool operator==(const CheckedInput&) const = default;
+};
+
 struct File {
   FileId id;
   std::string filename;
@@ -34,6 +41,7 @@ struct File {
   std::uint64_t bytes = 0;
   Timestamp created_at{};
   std::optional<Timestamp> expires_at;
+  std::optional<CheckedInput> checked = std::nullopt;  // its plan is a blob beside it
 };
 
 // What a client says of a file that it brings, whole or in parts.
@@ -116,6 +124,7 @@ struct Batch {
   std::optional<std::int64_t> output_expires_after_seconds;
   int priority = 0;                  // -1, 0 or 1; higher goes first
   std::optional<std::string> model;  // known after validation
+  std::optional<BatchId> retry_of;   // whose good answers it takes over, to run the other lines again
 
   BatchStatus status = BatchStatus::validating;
   Counts counts;
@@ -123,6 +132,7 @@ struct Batch {
   std::vector<LineError> errors;  // the first 100
   std::int64_t error_total = 0;   // all there were
   std::optional<FileId> output_file_id, error_file_id;
+  std::optional<Timestamp> paused_at;  // while it is unfinished: no line of it is sent
 
   Timestamp created_at{}, expires_at{};
   std::optional<Timestamp> in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at,

@@ -313,6 +313,8 @@ std::string to_json(const Batch& b, const std::optional<QueuePlace>& place) {
       {"completion_window", b.completion_window},
       {"status", to_string(is_waiting(b) ? BatchStatus::validating : b.status)},
       {"priority", b.priority},
+      {"retry_of", optional_id(b.retry_of)},
+      {"paused_at", optional_time(b.paused_at)},
       {"queue_position", place && place->position ? json::value(*place->position) : json::value()},
       {"estimated_start_time", place ? json::value(iso_time(place->start)) : json::value()},
       {"estimated_completion_time", place ? json::value(iso_time(place->completion)) : json::value()},

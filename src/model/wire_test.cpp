@@ -158,7 +158,7 @@ TEST(BatchJsonTest, ANewBatchHasEveryKeyAndNullWhereNothingIsKnown) {
   EXPECT_EQ(json::parse(to_json(fresh_batch())), json::parse(R"({
     "id": "batch_1", "object": "batch", "endpoint": "/v1/embeddings", "model": null, "errors": null,
     "input_file_id": "file-1", "completion_window": "24h", "status": "validating",
-    "priority": 0, "queue_position": null, "estimated_start_time": null, "estimated_completion_time": null,
+    "priority": 0, "retry_of": null, "paused_at": null, "queue_position": null, "estimated_start_time": null, "estimated_completion_time": null,
     "output_file_id": null, "error_file_id": null,
     "created_at": 1764000000, "in_progress_at": null, "expires_at": 1764086400, "finalizing_at": null,
     "completed_at": null, "failed_at": null, "expired_at": null, "cancelling_at": null, "cancelled_at": null,
@@ -186,6 +186,8 @@ TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
   batch.expired_at = at(5);
   batch.cancelling_at = at(6);
   batch.cancelled_at = at(7);
+  batch.paused_at = at(8);
+  batch.retry_of = BatchId{"batch_0"};
   batch.errors = {{.code = "c", .message = "m", .param = "p", .line = 3},
                   {.code = "d", .message = "n", .param = {}, .line = {}}};
   batch.error_total = 170;
@@ -196,7 +198,7 @@ TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
       {"code": "c", "message": "m", "param": "p", "line": 3},
       {"code": "d", "message": "n", "param": null, "line": null}]},
     "input_file_id": "file-1", "completion_window": "24h", "status": "cancelled",
-    "priority": -1, "queue_position": 3, "estimated_start_time": "2025-11-24T16:00:00Z",
+    "priority": -1, "retry_of": "batch_0", "paused_at": 1764000008, "queue_position": 3, "estimated_start_time": "2025-11-24T16:00:00Z",
     "estimated_completion_time": "2025-11-24T17:00:01Z",
     "output_file_id": "file-out", "error_file_id": "file-err",
     "created_at": 1764000000, "in_progress_at": 1764000001, "expires_at": 1764086400, "finalizing_at": 1764000002,

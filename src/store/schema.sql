@@ -11,7 +11,11 @@ CREATE TABLE files (
   purpose     TEXT NOT NULL,
   bytes       BIGINT NOT NULL,
   created_ms  BIGINT NOT NULL,
-  expires_ms  BIGINT
+  expires_ms  BIGINT,
+  -- Of an input file that was checked as it came and has no fault.
+  endpoint    TEXT,
+  model       TEXT,
+  lines       BIGINT
 );
 
 -- Where a deleted file stood in the lists: who pages through them may have deleted the file he is to go on after.
@@ -42,6 +46,15 @@ CREATE TABLE upload_parts (
 );
 CREATE INDEX upload_parts_by_upload ON upload_parts (upload_id);
 
+-- What a create with such a key has made, for it to be answered again when it is sent again.
+CREATE TABLE idempotency_keys (
+  key         TEXT PRIMARY KEY,            -- route and key
+  request     TEXT NOT NULL,               -- a hash
+  object_id   TEXT NOT NULL,
+  created_ms  BIGINT NOT NULL
+);
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_ms);
+
 CREATE TABLE batches (
   seq                   INTEGER PRIMARY KEY AUTOINCREMENT,
   id                    TEXT NOT NULL UNIQUE,
@@ -52,6 +65,7 @@ CREATE TABLE batches (
   output_expires_after  BIGINT,           -- seconds
   priority              BIGINT NOT NULL DEFAULT 0,
   model                 TEXT,
+  retry_of              TEXT,              -- the id of an earlier batch over the same file
   status                TEXT NOT NULL,
   total                 BIGINT NOT NULL DEFAULT 0,
   -- Counts and tokens: 0 while there are spans to sum over, frozen here when the batch ends.
@@ -73,7 +87,8 @@ CREATE TABLE batches (
   failed_ms             BIGINT,
   expired_ms            BIGINT,
   cancelling_ms         BIGINT,
-  cancelled_ms          BIGINT
+  cancelled_ms          BIGINT,
+  paused_ms             BIGINT
 );
 CREATE INDEX batches_unfinished ON batches (priority DESC, expires_ms, seq)
   WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling');

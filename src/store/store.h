@@ -37,6 +37,12 @@ struct QueueLimits {
   std::int64_t queued_total = 1'000'000;  // lines still to do, over all unfinished batches
 };
 
+// A create that its client may send again without its being done again.
+struct IdempotencyKey {
+  std::string key;      // the client's, behind the route: each route has keys of its own
+  std::string request;  // a hash of what is asked for
+};
+
 // Some of a batch's spans: from `first` to before `end`.
 struct SpanRange {
   std::int64_t first = 0, end = std::numeric_limits<std::int64_t>::max();
@@ -89,6 +95,11 @@ class Store {
   // When the next pending one will have expired.
   std::optional<Timestamp> next_upload_expiry();
 
+  // --- idempotency; in one transaction with the create
+  // The id of what the same request made within the last day, if it did; invalid_request when another one had this key.
+  Result<std::optional<std::string>> recall(const IdempotencyKey& key, Timestamp now);
+  void remember(const IdempotencyKey& key, const std::string& object_id, Timestamp now);
+
   // --- batches
   // Checks the limits and inserts, atomically. Error queue_full with the words of the contract. `counts.total` is the
   // number of lines where it is known already.
@@ -97,16 +108,25 @@ class Store {
   std::optional<Batch> find_batch(const BatchId& id);
   // Newest first. Error not_found when `after` is unknown.
   Result<Page<Batch>> list_batches(const std::optional<BatchId>& after, std::int64_t limit);
+  // Inserts `batch`, which has an id and a time of creation, to run those lines of `id` again that have no good answer;
+  // all else is as it was there. Error not_found, queue_full, or conflict saying why there is nothing to run.
+  Result<Batch> retry_batch(const BatchId& id, Batch batch, const QueueLimits& limits);
   // Oldest first.
   std::vector<BatchId> unfinished_batches();
   // All that have not ended, in the order in which they are served: priority, then deadline, then arrival.
   std::vector<Batch> queue();
   // Error not_found, or conflict when it has ended.
   Result<Batch> set_priority(const BatchId& id, int priority);
+  // Pauses it, or lets it go on when `since` is nothing; no change when it is so already. Error not_found, or conflict
+  // when it has ended or soon will.
+  Result<Batch> set_paused(const BatchId& id, std::optional<Timestamp> since);
   // Moves from `from` to `to` and sets the time of `to`; false when the batch is not in `from` (any more).
   bool advance(const BatchId& id, BatchStatus from, BatchStatus to, Timestamp now);
   // validating -> failed.
   bool fail_batch(const BatchId& id, const std::vector<LineError>& errors, std::int64_t error_total, Timestamp now);
+  // Cuts the lines of a batch that is still validating into spans, all of them to do, for answers of an earlier one to
+  // be saved with token 0 before start_batch(). What was saved so before is removed.
+  void begin_retry(const BatchId& id, std::int64_t total);
   // validating -> in_progress, with `total` lines cut into spans; it waits until one is claimed.
   bool start_batch(const BatchId& id, const std::string& model, std::int64_t total);
   // An unfinished batch becomes `cancelling`; one that is cancelling or cancelled is returned as it is. Error
@@ -132,7 +152,7 @@ class Store {
   // The request indices that result groups of this span hold.
   std::vector<std::uint32_t> finished_indices(const SpanKey& span);
   // Saves one group and adds it to its span. False, and nothing is changed, when the span's token is another by now or
-  // the batch is no longer in_progress or cancelling. Throws when the span would hold more lines than it has.
+  // the batch is past cancelling or in_progress. Throws when the span would hold more lines than it has.
   bool save_results(const ResultGroup& group);
   // Lines still to do of this batch; 0 also when it has no spans.
   std::int64_t remaining(const BatchId& id);
@@ -144,6 +164,7 @@ class Store {
   std::int64_t purge_results(std::int64_t limit);
 
  private:
+  void insert_spans(std::int64_t batch_seq, std::int64_t total);
   std::vector<PartId> remove_parts(const UploadId& id);
   Result<EndedUpload> end_upload(const UploadId& id, UploadStatus end, const std::optional<FileId>& file,
                                  Timestamp now);

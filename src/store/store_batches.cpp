@@ -37,10 +37,10 @@ const char* time_column(BatchStatus status) {
 
 constexpr const char* kBatchColumns =
     "seq, id, input_file_id, endpoint, completion_window, metadata, output_expires_after, priority, model, "
-    "status, total, "
-    "completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, errors, error_total, "
+    "retry_of, status, total, completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, errors, "
+    "error_total, "
     "output_file_id, error_file_id, created_ms, expires_ms, in_progress_ms, finalizing_ms, completed_ms, failed_ms, "
-    "expired_ms, cancelling_ms, cancelled_ms";
+    "expired_ms, cancelling_ms, cancelled_ms, paused_ms";
 
 Batch read_batch(const sql::Row& row) {
   int column = 1;
@@ -53,6 +53,7 @@ Batch read_batch(const sql::Row& row) {
   batch.output_expires_after_seconds = integer_at(row, column++);
   batch.priority = static_cast<int>(row.integer(column++));
   batch.model = text_at(row, column++);
+  if (auto id = text_at(row, column++)) batch.retry_of = BatchId{std::move(*id)};
   batch.status = parse_batch_status(row.text(column++));
   for (std::int64_t* number : {&batch.counts.total, &batch.counts.completed, &batch.counts.failed, &batch.usage.input,
                                &batch.usage.cached, &batch.usage.output, &batch.usage.reasoning}) {
@@ -65,6 +66,7 @@ Batch read_batch(const sql::Row& row) {
   batch.created_at = from_ms(row.integer(column++));
   batch.expires_at = from_ms(row.integer(column++));
   for (const StatusTime& time : kStatusTimes) batch.*time.member = time_at(row, column++);
+  batch.paused_at = time_at(row, column++);
   return batch;
 }
 
@@ -120,22 +122,25 @@ Result<void> Store::insert_batch(const Batch& batch, const QueueLimits& limits) 
                  "queue_full"};
   }
   // A batch whose lines are not counted yet needs room for one.
-  if (limits.queued_total > 0 && queued + std::max<std::int64_t>(batch.counts.total, 1) > limits.queued_total) {
+  const auto to_run = std::max<std::int64_t>(batch.counts.total - batch.counts.completed, 1);
+  if (limits.queued_total > 0 && queued + to_run > limits.queued_total) {
     return Error{
         Error::Kind::queue_full,
         fmt::format("Queue full ({} of at most {} requests are queued). Try again later.", queued, limits.queued_total),
         "queue_full"};
   }
 
-  std::optional<std::string> metadata;
+  std::optional<std::string> metadata, retry_of;
   if (batch.metadata) metadata = wire::metadata_json(*batch.metadata);
+  if (batch.retry_of) retry_of = batch.retry_of->value;
   sql_.execute(
       "INSERT INTO batches (id, input_file_id, endpoint, completion_window, metadata, output_expires_after,"
-      " priority, model, status, total, created_ms, expires_ms)"
-      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+      " priority, model, retry_of, status, total, created_ms, expires_ms)"
+      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
       {batch.id.value, batch.input_file_id.value, batch.endpoint, batch.completion_window, value_of(metadata),
        value_of(batch.output_expires_after_seconds), std::int64_t{batch.priority}, value_of(batch.model),
-       to_string(batch.status), batch.counts.total, to_ms(batch.created_at), to_ms(batch.expires_at)});
+       value_of(retry_of), to_string(batch.status), batch.counts.total, to_ms(batch.created_at),
+       to_ms(batch.expires_at)});
   return {};
 }
 
@@ -173,6 +178,35 @@ std::vector<Batch> Store::queue() {
   return select_batches(sql_, PENSTOCK_UNFINISHED " ORDER BY priority DESC, expires_ms, seq", {});
 }
 
+Result<Batch> Store::retry_batch(const BatchId& id, Batch batch, const QueueLimits& limits) {
+  const auto conflict = [&](std::string_view why) {
+    return Error{Error::Kind::conflict, fmt::format("Cannot retry batch {}: {}.", id.value, why)};
+  };
+  const std::optional<Batch> old = find_batch(id);
+  if (!old) return no_such_batch(id);
+  if (!is_terminal(old->status)) {
+    return conflict(fmt::format("its status is '{}'; wait until it has ended, or cancel it", to_string(old->status)));
+  }
+  if (old->status == BatchStatus::failed) {
+    return conflict("its input file has faults; mend the file and create a new batch");
+  }
+  if (old->counts.completed == old->counts.total) return conflict("all of its lines were answered");
+  if (!find_file(old->input_file_id)) return conflict("its input file was deleted");
+  if (old->output_file_id && !find_file(*old->output_file_id)) return conflict("its output file was deleted");
+
+  batch.retry_of = id;
+  batch.input_file_id = old->input_file_id;
+  batch.endpoint = old->endpoint;
+  batch.completion_window = old->completion_window;
+  batch.metadata = old->metadata;
+  batch.output_expires_after_seconds = old->output_expires_after_seconds;
+  batch.priority = old->priority;
+  batch.expires_at = batch.created_at + (old->expires_at - old->created_at);
+  batch.counts = {.total = old->counts.total, .completed = old->counts.completed};
+  if (const auto inserted = insert_batch(batch, limits); !inserted) return inserted.error();
+  return *find_batch(batch.id);
+}
+
 Result<Batch> Store::set_priority(const BatchId& id, int priority) {
   sql_.execute("UPDATE batches SET priority = $1 WHERE id = $2 AND " PENSTOCK_UNFINISHED,
                {std::int64_t{priority}, id.value});
@@ -181,6 +215,19 @@ Result<Batch> Store::set_priority(const BatchId& id, int priority) {
   if (!is_terminal(batch->status)) return std::move(*batch);
   return Error{Error::Kind::conflict,
                fmt::format("Cannot change the priority of a batch with status '{}'.", to_string(batch->status))};
+}
+
+Result<Batch> Store::set_paused(const BatchId& id, std::optional<Timestamp> since) {
+  // What is paused stays so since it was first asked for.
+  sql_.execute(
+      "UPDATE batches SET paused_ms = CASE WHEN $1 IS NULL THEN NULL ELSE COALESCE(paused_ms, $1) END"
+      " WHERE id = $2 AND status IN ('validating', 'in_progress')",
+      {value_of(since), id.value});
+  std::optional<Batch> batch = find_batch(id);
+  if (!batch) return no_such_batch(id);
+  if (batch->status == BatchStatus::validating || batch->status == BatchStatus::in_progress) return std::move(*batch);
+  return Error{Error::Kind::conflict, fmt::format("Cannot {} a batch with status '{}'.", since ? "pause" : "resume",
+                                                  to_string(batch->status))};
 }
 
 bool Store::advance(const BatchId& id, BatchStatus from, BatchStatus to, Timestamp now) {
@@ -193,7 +240,8 @@ bool Store::advance(const BatchId& id, BatchStatus from, BatchStatus to, Timesta
 bool Store::fail_batch(const BatchId& id, const std::vector<LineError>& errors, std::int64_t error_total,
                        Timestamp now) {
   return sql_.execute(
-             "UPDATE batches SET status = 'failed', failed_ms = $1, errors = $2, error_total = $3"
+             "UPDATE batches SET status = 'failed', failed_ms = $1, errors = $2, error_total = $3, total = 0, "
+             "paused_ms = NULL"
              " WHERE id = $4 AND status = 'validating'",
              {to_ms(now), wire::errors_json(errors), error_total, id.value}) == 1;
 }
@@ -205,15 +253,31 @@ bool Store::start_batch(const BatchId& id, const std::string& model, std::int64_
       " WHERE id = $3 AND status = 'validating' RETURNING seq",
       {model, total, id.value}, [&](const sql::Row& row) { seq = row.integer(0); });
   if (!seq) return false;
-  if (total == 0) return true;
+  insert_spans(*seq, total);
+  return true;
+}
+
+void Store::begin_retry(const BatchId& id, std::int64_t total) {
+  std::optional<std::int64_t> seq;
+  sql_.execute("SELECT seq FROM batches WHERE id = $1 AND status = 'validating'", {id.value},
+               [&](const sql::Row& row) { seq = row.integer(0); });
+  if (!seq) return;
+  sql_.execute("DELETE FROM result_groups WHERE batch_seq = $1", {*seq});
+  sql_.execute("DELETE FROM spans WHERE batch_seq = $1", {*seq});
+  insert_spans(*seq, total);
+}
+
+// Those that are there already stay as they are.
+void Store::insert_spans(std::int64_t batch_seq, std::int64_t total) {
+  if (total == 0) return;
   // One span starts at each multiple of $3 below $2.
   sql_.execute(
       "INSERT INTO spans (batch_seq, number, first_entry, entries)"
       " WITH RECURSIVE cut (first) AS"
       " (SELECT CAST(0 AS BIGINT) UNION ALL SELECT first + $3 FROM cut WHERE first + $3 < $2)"
-      " SELECT CAST($1 AS BIGINT), first / $3, first, CASE WHEN $2 - first < $3 THEN $2 - first ELSE $3 END FROM cut",
-      {*seq, total, std::int64_t{kSpanLines}});
-  return true;
+      " SELECT CAST($1 AS BIGINT), first / $3, first, CASE WHEN $2 - first < $3 THEN $2 - first ELSE $3 END FROM cut"
+      " WHERE TRUE ON CONFLICT DO NOTHING",
+      {batch_seq, total, std::int64_t{kSpanLines}});
 }
 
 Result<Batch> Store::request_cancel(const BatchId& id, Timestamp now) {
@@ -235,12 +299,14 @@ bool Store::finish_batch(const BatchId& id, BatchStatus from, const Finish& fini
   if (finish.errors) error_id = finish.errors->id.value;
 
   std::optional<std::int64_t> seq;
-  sql_.execute(fmt::format("UPDATE batches SET status = $1, {} = $2, output_file_id = $3, error_file_id = $4,"
-                           " total = $5, completed = $6, failed = $7 WHERE id = $8 AND status = $9 RETURNING seq",
-                           time_column(finish.status)),
-               {to_string(finish.status), to_ms(now), value_of(output_id), value_of(error_id), finish.counts.total,
-                finish.counts.completed, finish.counts.failed, id.value, to_string(from)},
-               [&](const sql::Row& row) { seq = row.integer(0); });
+  sql_.execute(
+      fmt::format(
+          "UPDATE batches SET status = $1, {} = $2, output_file_id = $3, error_file_id = $4,"
+          " total = $5, completed = $6, failed = $7, paused_ms = NULL WHERE id = $8 AND status = $9 RETURNING seq",
+          time_column(finish.status)),
+      {to_string(finish.status), to_ms(now), value_of(output_id), value_of(error_id), finish.counts.total,
+       finish.counts.completed, finish.counts.failed, id.value, to_string(from)},
+      [&](const sql::Row& row) { seq = row.integer(0); });
   if (!seq) return false;
 
   // The status keeps new answers out by now, so these sums are the last.

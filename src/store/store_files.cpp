@@ -8,7 +8,7 @@
 namespace penstock {
 namespace {
 
-constexpr const char* kFileColumns = "id, filename, purpose, bytes, created_ms, expires_ms";
+constexpr const char* kFileColumns = "id, filename, purpose, bytes, created_ms, expires_ms, endpoint, model, lines";
 
 File read_file(const sql::Row& row) {
   File file;
@@ -18,6 +18,9 @@ File read_file(const sql::Row& row) {
   file.bytes = static_cast<std::uint64_t>(row.integer(3));
   file.created_at = from_ms(row.integer(4));
   file.expires_at = time_at(row, 5);
+  if (auto endpoint = text_at(row, 6)) {
+    file.checked = CheckedInput{std::move(*endpoint), std::string(row.text(7)), row.integer(8)};
+  }
   return file;
 }
 
@@ -28,9 +31,17 @@ Error no_such_file(const FileId& id, std::string param) {
 }
 
 void Store::insert_file(const File& file) {
-  sql_.execute(fmt::format("INSERT INTO files ({}) VALUES ($1, $2, $3, $4, $5, $6)", kFileColumns),
-               {file.id.value, file.filename, file.purpose, static_cast<std::int64_t>(file.bytes),
-                to_ms(file.created_at), value_of(file.expires_at)});
+  std::optional<std::string> endpoint, model;
+  std::optional<std::int64_t> lines;
+  if (file.checked) {
+    endpoint = file.checked->endpoint;
+    model = file.checked->model;
+    lines = file.checked->lines;
+  }
+  sql_.execute(
+      fmt::format("INSERT INTO files ({}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)", kFileColumns),
+      {file.id.value, file.filename, file.purpose, static_cast<std::int64_t>(file.bytes), to_ms(file.created_at),
+       value_of(file.expires_at), value_of(endpoint), value_of(model), value_of(lines)});
 }
 
 std::optional<File> Store::find_file(const FileId& id) {
@@ -72,13 +83,14 @@ Result<Page<File>> Store::list_files(const FileQuery& query) {
 
 Result<void> Store::delete_file(const FileId& id) {
   bool in_use = false;
-  sql_.execute("SELECT 1 FROM batches WHERE input_file_id = $1 AND " PENSTOCK_UNFINISHED " LIMIT 1", {id.value},
-               [&](const sql::Row&) { in_use = true; });
+  sql_.execute("SELECT 1 FROM batches b WHERE b." PENSTOCK_UNFINISHED
+               " AND (b.input_file_id = $1 OR (b.status = 'validating' AND b.retry_of ="
+               " (SELECT id FROM batches WHERE output_file_id = $1))) LIMIT 1",
+               {id.value}, [&](const sql::Row&) { in_use = true; });
   if (in_use) {
-    return Error{
-        Error::Kind::invalid_request,
-        fmt::format("File {} is the input of a batch that has not finished. Cancel the batch first.", id.value),
-        "file_in_use", "id"};
+    return Error{Error::Kind::invalid_request,
+                 fmt::format("File {} is read by a batch that has not finished. Cancel the batch first.", id.value),
+                 "file_in_use", "id"};
   }
   std::optional<std::int64_t> seq;
   sql_.execute("DELETE FROM files WHERE id = $1 RETURNING seq", {id.value},

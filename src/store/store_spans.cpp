@@ -90,8 +90,8 @@ std::vector<ClaimedSpan> Store::claim_spans(const std::string& owner, const std:
       "UPDATE spans SET token = token + 1, owner = $1, lease_until_ms = $2 WHERE (batch_seq, number) IN ("
       "SELECT s.batch_seq, s.number FROM spans s WHERE s.batch_seq = ("
       "SELECT b.seq FROM batches b WHERE b." PENSTOCK_UNFINISHED
-      " AND b.status = 'in_progress' AND b.model = $3 AND b.expires_ms > $7 AND ($6 = 1 OR b.in_progress_ms IS NOT "
-      "NULL) AND EXISTS (SELECT 1 FROM spans o WHERE o.batch_seq = b.seq"
+      " AND b.status = 'in_progress' AND b.paused_ms IS NULL AND b.model = $3 AND b.expires_ms > $7"
+      " AND ($6 = 1 OR b.in_progress_ms IS NOT NULL) AND EXISTS (SELECT 1 FROM spans o WHERE o.batch_seq = b.seq"
       " AND o.entries > o.completed + o.failed AND o.lease_until_ms <= $4)"
       " ORDER BY b.priority DESC, b.expires_ms, b.seq LIMIT 1)"
       " AND s.entries > s.completed + s.failed AND s.lease_until_ms <= $4"
@@ -163,7 +163,8 @@ bool Store::save_results(const ResultGroup& group) {
       "UPDATE spans SET completed = completed + $1, failed = failed + $2, input_tokens = input_tokens + $3,"
       " cached_tokens = cached_tokens + $4, output_tokens = output_tokens + $5,"
       " reasoning_tokens = reasoning_tokens + $6"
-      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $7 AND status IN ('in_progress', 'cancelling'))"
+      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $7 AND status IN ('validating', 'in_progress', "
+      "'cancelling'))"
       " AND number = $8 AND token = $9 RETURNING batch_seq",
       {completed, std::int64_t{failed}, group.usage.input, group.usage.cached, group.usage.output,
        group.usage.reasoning, group.span.batch.value, group.span.number, group.token},

@@ -92,6 +92,29 @@ class StoreTest : public testing::Test {
     return batch;
   }
 
+  // One that ended with files, `good` of its lines answered.
+  BatchId add_ended(std::int64_t lines, std::int64_t good) {
+    Batch batch = make_batch("batch_ended");
+    batch.priority = 1;
+    batch.metadata = Metadata{{"a", "b"}};
+    batch.output_expires_after_seconds = 3'600;
+    add_file(batch.input_file_id.value);
+    EXPECT_TRUE(store.insert_batch(batch, {0, 0}));
+    EXPECT_TRUE(store.start_batch(batch.id, "m", lines));
+    EXPECT_TRUE(store.advance(batch.id, in_progress, finalizing, kNow));
+    const File output{{"file-out"}, "out.jsonl", "batch_output", 1, kNow, std::nullopt};
+    const File errors{{"file-err"}, "err.jsonl", "batch_output", 1, kNow, std::nullopt};
+    EXPECT_TRUE(
+        store.finish_batch(batch.id, finalizing, {completed, output, errors, {lines, good, lines - good}}, kNow));
+    return batch.id;
+  }
+  Result<Batch> retry_of(const BatchId& id, QueueLimits limits = {0, 0}) {
+    Batch batch;
+    batch.id = {"batch_retry"};
+    batch.created_at = kNow + std::chrono::hours(48);
+    return store.retry_batch(id, batch, limits);
+  }
+
   std::vector<ClaimedSpan> claim(std::int64_t limit, const std::string& owner = "w", Moment now = kEarly,
                                  const std::string& model = "m") {
     return store.claim_spans(owner, model, limit, true, now, now + (kLate - kEarly), kNow);
@@ -158,6 +181,15 @@ TEST_F(StoreTest, AFileComesBackAsItWasPut) {
   EXPECT_FALSE(store.find_file(FileId{"file-2"}));
 }
 
+TEST_F(StoreTest, WhatTheCheckOfAFileFoundIsKept) {
+  File file = add_file("file-1");
+  EXPECT_FALSE(store.find_file(file.id)->checked);
+  file.id.value = "file-2";
+  file.checked = CheckedInput{"/v1/embeddings", "m", 7};
+  store.insert_file(file);
+  EXPECT_EQ(store.find_file(file.id)->checked, file.checked);
+}
+
 TEST_F(StoreTest, PagingSeesEachFileOnceWhileOthersComeAndGo) {
   for (const bool ascending : {false, true}) {
     std::set<std::string> kept;
@@ -220,6 +252,28 @@ TEST_F(StoreTest, TheInputOfAnUnfinishedBatchIsNotDeleted) {
 }
 
 // --- batches
+
+TEST_F(StoreTest, TheOutputOfABatchThatIsRetriedIsNotDeletedBeforeItsAnswersAreTakenOver) {
+  const BatchId old = add_ended(2, 1);
+  const Batch retry = retry_of(old).value();
+  EXPECT_EQ(store.delete_file({"file-out"}).error().code, "file_in_use");
+  ASSERT_TRUE(store.start_batch(retry.id, "m", 2));
+  EXPECT_TRUE(store.delete_file({"file-out"}));
+}
+
+TEST_F(StoreTest, ARequestWithItsKeyIsRememberedForADay) {
+  const IdempotencyKey key{"/v1/batches k", "a hash"};
+  EXPECT_EQ(store.recall(key, kNow).value(), std::nullopt);
+  store.remember(key, "batch_1", kNow);
+  EXPECT_EQ(store.recall(key, kNow).value(), "batch_1");
+  EXPECT_EQ(store.recall({"/v1/files k", "a hash"}, kNow).value(), std::nullopt);
+  EXPECT_EQ(store.recall({key.key, "another"}, kNow).error().code, "idempotency_key_reused");
+  const Timestamp next_day = kNow + std::chrono::hours(24);
+  EXPECT_EQ(store.recall(key, next_day - Millis{1}).value(), "batch_1");
+  EXPECT_EQ(store.recall({key.key, "another"}, next_day).value(), std::nullopt);
+  store.remember({key.key, "another"}, "batch_2", next_day);
+  EXPECT_EQ(store.recall({key.key, "another"}, next_day).value(), "batch_2");
+}
 
 TEST_F(StoreTest, ABatchComesBackAsItWasPut) {
   Batch batch = make_batch("batch_1");
@@ -353,6 +407,93 @@ TEST_F(StoreTest, CancelFollowsItsTable) {
     }
   }
   EXPECT_EQ(store.request_cancel(BatchId{"batch_x"}, kNow).error().kind, Error::Kind::not_found);
+}
+
+TEST_F(StoreTest, PauseAndResumeFollowTheirTable) {
+  for (const BatchStatus status :
+       {validating, in_progress, finalizing, completed, failed, expired, cancelling, cancelled}) {
+    const BatchId id = add_in(fmt::format("batch_{}", to_string(status)), status);
+    const auto paused = store.set_paused(id, kNow);
+    EXPECT_EQ(paused.has_value(), status == validating || status == in_progress) << to_string(status);
+    if (!paused) {
+      EXPECT_EQ(paused.error().message, fmt::format("Cannot pause a batch with status '{}'.", to_string(status)));
+      EXPECT_EQ(store.set_paused(id, std::nullopt).error().kind, Error::Kind::conflict);
+      continue;
+    }
+    EXPECT_EQ(paused->paused_at, kNow);
+    EXPECT_EQ(store.set_paused(id, kNow + Millis{1})->paused_at, kNow) << "it was paused before";
+    EXPECT_EQ(store.set_paused(id, std::nullopt)->paused_at, std::nullopt);
+  }
+  EXPECT_EQ(store.set_paused({"batch_x"}, kNow).error().kind, Error::Kind::not_found);
+}
+
+TEST_F(StoreTest, NoSpanOfAPausedBatchIsClaimed) {
+  const BatchId first = add_running("batch_1", 10);
+  const BatchId second = add_running("batch_2", 10);
+  store.set_paused(first, kNow).value();
+  EXPECT_EQ(claim(1).at(0).key.batch, second);
+  EXPECT_TRUE(claim(1).empty());
+  store.set_paused(first, std::nullopt).value();
+  EXPECT_EQ(claim(1).at(0).key.batch, first);
+}
+
+TEST_F(StoreTest, ARetryIsABatchOverTheSameFileInTheSameWay) {
+  const BatchId id = add_ended(10, 7);
+  const Batch old = store.find_batch(id).value();
+  const Batch retry = retry_of(id).value();
+  EXPECT_EQ(retry.status, validating);
+  EXPECT_EQ(retry.retry_of, id);
+  EXPECT_EQ(retry.input_file_id, old.input_file_id);
+  EXPECT_EQ(retry.endpoint, old.endpoint);
+  EXPECT_EQ(retry.completion_window, old.completion_window);
+  EXPECT_EQ(retry.metadata, old.metadata);
+  EXPECT_EQ(retry.priority, old.priority);
+  EXPECT_EQ(retry.output_expires_after_seconds, old.output_expires_after_seconds);
+  EXPECT_EQ(retry.expires_at - retry.created_at, std::chrono::hours(24));
+  EXPECT_EQ(retry.counts, (Counts{10, 0, 0}));
+}
+
+TEST_F(StoreTest, WhatCannotBeRetriedIsToldWhy) {
+  const auto told = [&](const BatchId& id) { return retry_of(id).error(); };
+  EXPECT_EQ(told({"batch_x"}).kind, Error::Kind::not_found);
+  for (const BatchStatus status : {validating, in_progress, finalizing, cancelling, failed}) {
+    const BatchId id = add_in(fmt::format("batch_{}", to_string(status)), status);
+    add_file("file-in-" + id.value);
+    EXPECT_EQ(told(id).kind, Error::Kind::conflict) << to_string(status);
+  }
+  const BatchId good = add_ended(3, 3);
+  EXPECT_EQ(told(good).message, "Cannot retry batch batch_ended: all of its lines were answered.");
+}
+
+TEST_F(StoreTest, ARetryNeedsRoomForTheLinesThatItRuns) {
+  const BatchId id = add_ended(10, 7);
+  EXPECT_EQ(retry_of(id, {0, 2}).error().kind, Error::Kind::queue_full);
+  EXPECT_TRUE(retry_of(id, {0, 3}));
+  EXPECT_EQ(retry_of(id, {1, 0}).error().kind, Error::Kind::queue_full);
+}
+
+TEST_F(StoreTest, ARetryStartsWithTheAnswersThatWereTakenOver) {
+  const BatchId id = retry_of(add_ended(600, 300)).value().id;
+  ResultGroup kept;
+  kept.span.batch = id;
+  kept.entries = {{0, 3, false}, {5, 3, false}};
+  kept.lines = "a1\na2\n";
+  kept.usage = {4, 0, 2, 0};
+  for (int i = 0; i < 2; ++i) {  // the second time after a crash
+    store.begin_retry(id, 600);
+    ASSERT_TRUE(store.save_results(kept));
+  }
+  ASSERT_TRUE(store.start_batch(id, "m", 600));
+  const Batch batch = store.find_batch(id).value();
+  EXPECT_EQ(batch.counts, (Counts{600, 2, 0}));
+  EXPECT_EQ(batch.usage, (Usage{4, 0, 2, 0}));
+  const auto spans = claim(10);
+  ASSERT_EQ(spans.size(), 2u);
+  EXPECT_EQ(spans[0].finished, 2);
+  EXPECT_EQ(store.finished_indices(spans[0].key), (std::vector<std::uint32_t>{0, 5}));
+  EXPECT_FALSE(store.save_results(kept)) << "the span has been claimed since";
+  store.begin_retry(id, 600);
+  EXPECT_EQ(store.find_batch(id)->counts.completed, 2) << "it runs already";
 }
 
 TEST_F(StoreTest, FinishingFreezesCountsAndUsageAndInsertsTheFiles) {

@@ -108,11 +108,15 @@ class Process {
     const BatchId id = submit(jsonl);
     const Validated checked =
         validate(*disk.blobs->open(batch(id).input_file_id.value), {.endpoint = "/v1/chat/completions", .models = {}});
-    write_plan(*disk.blobs, id, checked.entries);
+    write_plan(*disk.blobs, batch(id).input_file_id, checked.entries);
     write(
         [&](Store& store) { store.start_batch(id, checked.model, static_cast<std::int64_t>(checked.entries.size())); });
     dispatcher.wake();
     return id;
+  }
+  void pause(const BatchId& id, bool paused) {
+    write([&](Store& store) { store.set_paused(id, paused ? std::optional(clock.now()) : std::nullopt).value(); });
+    lifecycle.set_paused(id, paused);
   }
   void cancel(const BatchId& id) {
     write([&](Store& store) { store.request_cancel(id, clock.now()).value(); });

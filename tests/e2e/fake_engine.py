@@ -19,6 +19,7 @@ class FakeEngine:
     def __init__(self, answers=10**9):
         self.asked = Counter()  # by the text of the last message
         self.answered = Counter()
+        self.refused = set()  # texts that are answered with status 400
         self._left = answers
         self._lock = threading.Lock()
         self._released = threading.Event()
@@ -66,12 +67,16 @@ class FakeEngine:
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                self.reply(engine._answer(body))
+                answer = engine._answer(body)
+                if body["messages"][-1]["content"] in engine.refused:
+                    self.reply({"error": {"message": "No.", "type": "invalid_request_error"}}, 400)
+                else:
+                    self.reply(answer)
 
-            def reply(self, answer):
+            def reply(self, answer, status=200):
                 content = json.dumps(answer).encode()
                 try:
-                    self.send_response(200)
+                    self.send_response(status)
                     self.send_header("Content-Type", "application/json")
                     self.send_header("Content-Length", str(len(content)))
                     self.end_headers()
