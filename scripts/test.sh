@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets up a fresh machine and runs every test: unit tests, include order, end to end with a real model, sanitizers.
+# Sets up a fresh machine and runs every test: unit tests, include order, end to end with a real model, fuzzing,
+# sanitizers.
 # With --quick it leaves out the sanitizers, which need a second build.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -47,6 +48,7 @@ step build-release 'Building Penstock and its unit tests' cmake --build --preset
 check 'unit tests' ctest --test-dir build/release --output-on-failure --no-tests=error -L unit
 check 'include order' "$venv/bin/python" tests/include_order_test.py src
 check 'end to end, with a real model' "$venv/bin/python" -m pytest -rs tests/e2e
+check 'fuzzing, a short run' scripts/fuzz.sh
 [ -n "$quick" ] || check 'unit tests with ASan and UBSan' test_with_sanitizers
 
 printf '\n== Summary after %d s\n' "$SECONDS"

@@ -51,7 +51,7 @@ void Validator::line(std::string_view text) {
   }
   auto facts = parser_.check(content, rules_.endpoint);
   if (!facts) {
-    LineError error = std::move(facts.error());
+    LineError error = facts.error();
     error.line = number_;
     return fault(std::move(error));
   }

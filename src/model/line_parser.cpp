@@ -117,8 +117,8 @@ boost::system::result<LineFacts, LineError> LineParser::check(std::string_view l
     return line_error("streaming_unsupported", "Streaming is not supported in the Batch API.", "body.stream");
   }
   std::string_view model_name;
-  if (!model || model->is_null()) return line_error("invalid_request", "Model parameter is required.", "body.model");
-  if (model->get(model_name)) return wrong_type("body.model", "a string");
+  if (model && !model->is_null() && model->get(model_name)) return wrong_type("body.model", "a string");
+  if (model_name.empty()) return line_error("invalid_request", "Model parameter is required.", "body.model");
   if (!input || input->is_null()) {
     return line_error("invalid_request", fmt::format("{} parameter is required.", capitalized(required)),
                       fmt::format("body.{}", required));

@@ -126,6 +126,7 @@ TEST_F(LineParserTest, NamesEachBrokenRule) {
       {with_body(R"({"model":"m","messages":[],"stream":null})"), "", ""},
       {with_body(R"({"messages":[]})"), "invalid_request body.model", "Model parameter is required."},
       {with_body(R"({"model":null,"messages":[]})"), "invalid_request body.model", ""},
+      {with_body(R"({"model":"","messages":[]})"), "invalid_request body.model", "Model parameter is required."},
       {with_body(R"({"model":7,"messages":[]})"), "invalid_type body.model", ""},
       {with_body(R"({"model":"m"})"), "invalid_request body.messages", "Messages parameter is required."},
       {with_body(R"({"model":"m","messages":null})"), "invalid_request body.messages", ""},
@@ -237,6 +238,9 @@ TEST_F(LineParserTest, LetsNumbersOfAnySizeThroughUnchanged) {
   // A fault beside such a number is still one.
   EXPECT_EQ(fault(with_body(R"({"model":"m","messages":[],"a":1e400,"b":01})")), "invalid_json_line -");
   EXPECT_EQ(fault(with_body(R"({"model":"m","messages":[],"a":1e400,"b":1e})")), "invalid_json_line -");
+  for (const char* number : {"1E+-9", "1e--9", "1.-5", "--5"}) {
+    EXPECT_EQ(fault(with_body(fmt::format(R"({{"model":"m","messages":[],"a":{}}})", number))), "invalid_json_line -");
+  }
   EXPECT_EQ(fault(with_body(R"({"model":1e400,"messages":[]})")), "invalid_type body.model");
   EXPECT_EQ(fault(with_body(R"({"model":"m","messages":[],"a":1e400,"stream":true})")),
             "streaming_unsupported body.stream");

@@ -53,7 +53,7 @@ std::string with_plain_numbers(std::string_view text) {
       in_string = true;
     } else if (c == '-' || digit(c)) {
       const std::size_t end = number_end(text, i);
-      if (end == i) continue;
+      if (end == i) break;  // the parser refuses this text; the rest of a malformed number could look like one
       out[i] = '0';
       std::fill(out.begin() + static_cast<std::ptrdiff_t>(i) + 1, out.begin() + static_cast<std::ptrdiff_t>(end), ' ');
       i = end - 1;

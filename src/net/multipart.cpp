@@ -134,9 +134,10 @@ Task<std::optional<MultipartReader::Part>> MultipartReader::next_part() {
   }
   std::size_t end;
   while ((end = buffer_.find("\r\n\r\n", used_)) == std::string::npos) {
-    if (buffer_.size() - used_ > kPartHeadSizeMax) malformed("a part's head is too long");
+    if (buffer_.size() - used_ >= kPartHeadSizeMax + 4) malformed("a part's head is too long");
     co_await fill("in a part's head");
   }
+  if (end - used_ > kPartHeadSizeMax) malformed("a part's head is too long");
   const std::size_t line_end = buffer_.find("\r\n", used_);
   if (!trim(std::string_view(buffer_).substr(used_, line_end - used_)).empty()) malformed("text behind a boundary");
   Part part = parse_part_head(std::string_view(buffer_).substr(line_end + 2, end - line_end));
@@ -175,6 +176,7 @@ Task<> MultipartReader::skip_preamble() {
     if (skipped > kPreambleSizeMax) malformed("no boundary");
     co_await fill("before the first boundary");
   }
+  if (skipped + at > kPreambleSizeMax) malformed("no boundary");
   used_ = at;
   started_ = true;
 }
