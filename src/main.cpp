@@ -22,7 +22,7 @@ struct Command {
     for (const SettingInfo& setting : settings()) {
       if (setting.flag.empty()) continue;
       const std::string help = setting.help + " [" + setting.env + "]";
-      if (setting.is_switch) {
+      if (!setting.switch_value.empty()) {
         app->add_flag(setting.flag, switches[setting.key], help);
       } else {
         app->add_option(setting.flag, values[setting.key], help)->allow_extra_args(false);
@@ -35,9 +35,9 @@ struct Command {
     for (const auto& [key, list] : values) {
       if (!list.empty()) given[key] = list;
     }
-    // The one switch there is turns its setting off.
-    for (const auto& [key, on] : switches) {
-      if (on) given[key] = {"false"};
+    for (const SettingInfo& setting : settings()) {
+      const auto on = switches.find(setting.key);
+      if (on != switches.end() && on->second) given[setting.key] = {setting.switch_value};
     }
     return given;
   }

@@ -4,6 +4,7 @@
 
 #include "api/handlers.h"
 #include "api/idempotency.h"
+#include "batch/presence.h"
 #include "model/wire.h"
 
 namespace penstock {
@@ -46,6 +47,25 @@ std::optional<Error> refuse(const wire::NewBatch& batch) {
                            "completion_window");
   }
   return std::nullopt;
+}
+
+// Our own worker is there whatever a wall clock that was set forward makes of its last sign. A sign from the future was
+// given before the clock was set back, and counts.
+bool is_online(const Services& services, const std::optional<Timestamp>& last_seen) {
+  return services.has_worker || (last_seen && services.clock.now() - *last_seen <= kOfflineAfter);
+}
+
+// For a batch that nobody would run.
+std::optional<Error> refuse_offline(const Services& services, Store& store) {
+  if (services.limits.accept_when_offline) return std::nullopt;
+  const auto last_seen = store.worker_last_seen();
+  if (is_online(services, last_seen)) return std::nullopt;
+  std::string since = "never seen";
+  if (last_seen) {
+    const auto age = std::chrono::floor<std::chrono::seconds>(services.clock.now() - *last_seen);
+    since = fmt::format("last seen {}s ago", age.count());
+  }
+  return Error{Error::Kind::unavailable, fmt::format("Worker offline ({})", since), "worker_offline"};
 }
 
 // Inserts a batch of that id and starts it, or finds what the request's Idempotency-Key has made before.
@@ -104,6 +124,7 @@ Task<Response> create_batch(Context& c) {
                       file->purpose),
           "input_file_id");
     }
+    if (auto offline = refuse_offline(c.services, store)) return std::move(*offline);
     if (file->checked) batch.counts.total = file->checked->lines;
     const auto inserted = store.insert_batch(batch, c.services.limits.queue);
     if (!inserted) return inserted.error();
@@ -116,8 +137,11 @@ Task<Response> retry_batch(Context& c) {
   Batch batch;
   batch.id = {random_id("batch_")};
   batch.created_at = c.services.clock.now();
-  co_return co_await create_batch(
-      c, body, batch, [&](Store& store) { return store.retry_batch({c.id}, batch, c.services.limits.queue); });
+  co_return co_await create_batch(c, body, batch, [&](Store& store) -> Result<Batch> {
+    auto offline = refuse_offline(c.services, store);
+    if (offline && store.find_batch({c.id})) return std::move(*offline);
+    return store.retry_batch({c.id}, batch, c.services.limits.queue);
+  });
 }
 
 Task<Response> list_batches(Context& c) {
@@ -151,9 +175,11 @@ Task<Response> update_batch(Context& c) {
 }
 
 Task<Response> get_queue(Context& c) {
-  const auto queue = co_await c.services.db.read([](Store& store) { return store.queue(); });
-  co_return json_response(wire::list(in_queue(c, queue, queue), queue.empty() ? "" : queue.front().id.value,
-                                     queue.empty() ? "" : queue.back().id.value, false));
+  const auto [queue, last_seen] =
+      co_await c.services.db.read([](Store& store) { return std::pair(store.queue(), store.worker_last_seen()); });
+  co_return json_response(wire::queue(in_queue(c, queue, queue), queue.empty() ? "" : queue.front().id.value,
+                                      queue.empty() ? "" : queue.back().id.value, c.services.limits.queue.depth,
+                                      {is_online(c.services, last_seen), last_seen}));
 }
 
 Task<Response> pause_batch(Context& c) {

@@ -11,6 +11,7 @@ struct Services {
     QueueLimits queue;
     std::uint64_t batch_file_bytes_max = 200 << 20;  // of an input file; others may have kFileBytesMax
     std::int64_t batch_lines_max = 50'000;           // 0: no limit
+    bool accept_when_offline = false;                // queue batches also while no worker is there
   };
 
   Clock& clock;
@@ -22,6 +23,7 @@ struct Services {
   UploadExpiry& upload_expiry;
   asio::thread_pool& io;  // for reading and writing blobs
   Limits limits;
+  bool has_worker;  // of this process's own
   Timestamp started_at;
 };
 

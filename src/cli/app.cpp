@@ -38,9 +38,9 @@ std::string find_program(const std::string& name) {
       name));
 }
 
-Dispatcher::Options dispatcher_options() {
+Dispatcher::Options dispatcher_options(const std::string& worker) {
   Dispatcher::Options options;
-  options.worker = random_id("worker_");
+  options.worker = worker;
   return options;
 }
 
@@ -90,8 +90,9 @@ App::App(asio::io_context& loop, const Config& config)
       db_(data_.database()),
       blobs_(open_local_blobs(data_.blobs())),
       engines_(loop, clock_),
+      presence_(config.worker ? std::make_unique<Presence>(loop, clock_, db_, worker_) : nullptr),
       dispatcher_(config.worker ? std::make_unique<Dispatcher>(loop, clock_, db_, *blobs_, engines_, estimator_,
-                                                               dispatcher_options(),
+                                                               dispatcher_options(worker_),
                                                                [this](const BatchId& id) { lifecycle_.notify(id); })
                                 : nullptr),
       lifecycle_(loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
@@ -107,7 +108,9 @@ App::App(asio::io_context& loop, const Config& config)
                 .io = io_,
                 .limits = {.queue = {.depth = config.max_queue_depth, .queued_total = config.max_total_queued_requests},
                            .batch_file_bytes_max = static_cast<std::uint64_t>(config.max_batch_file_bytes),
-                           .batch_lines_max = config.max_requests_per_job},
+                           .batch_lines_max = config.max_requests_per_job,
+                           .accept_when_offline = config.accept_when_offline},
+                .has_worker = config.worker,
                 .started_at = clock_.now()} {
   if (config.worker) add_engines(loop, config);
 }
@@ -148,6 +151,7 @@ void App::add_engines(asio::io_context& loop, const Config& config) {
 
 // The data directory is ours alone, so whoever held leases is gone, and blobs that no row names were left by a crash.
 Task<> App::start() {
+  if (presence_) co_await presence_->start();
   const auto named = co_await db_.write([](Store& store) {
     store.release_all_leases();
     std::set<std::string> keys;
@@ -174,6 +178,7 @@ Task<> App::stop(Millis patience) {
   co_await lifecycle_.stop();
   if (dispatcher_) co_await dispatcher_->stop(patience);
   co_await engines_.stop();
+  if (presence_) co_await presence_->stop();  // it has been there to the last
 }
 
 }  // namespace penstock

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "api/handlers.h"
+#include "batch/presence.h"
 #include "cli/config.h"
 
 namespace penstock {
@@ -44,6 +45,7 @@ class App {
  private:
   void add_engines(asio::io_context& loop, const Config& config);
 
+  const std::string worker_ = random_id("worker_");
   DataDirectory data_;
   SystemClock clock_;
   Db db_;
@@ -51,7 +53,8 @@ class App {
   asio::thread_pool io_{2};
   Engines engines_;
   Estimator estimator_;
-  std::unique_ptr<Dispatcher> dispatcher_;  // none without a worker
+  std::unique_ptr<Presence> presence_;      // none without a worker
+  std::unique_ptr<Dispatcher> dispatcher_;  // the same
   Lifecycle lifecycle_;
   UploadExpiry upload_expiry_;
   Services services_;

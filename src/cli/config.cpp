@@ -104,6 +104,11 @@ Setting integer_setting(SettingInfo info, T Config::*member, std::int64_t min, s
           [member](const Config& c) { return std::to_string(c.*member); }};
 }
 
+Setting switch_setting(SettingInfo info, bool Config::*member) {
+  return {std::move(info), [member](Config& c, const Values& v) { c.*member = parse_bool(v.back()); },
+          [member](const Config& c) { return std::string(c.*member ? "true" : "false"); }};
+}
+
 const std::vector<Setting>& all_settings() {
   constexpr std::int64_t kMax = 1'000'000'000'000'000;
   static const std::vector<Setting> all = {
@@ -132,9 +137,11 @@ const std::vector<Setting>& all_settings() {
           &Config::slots, 0, 100'000),
       integer_setting({"context", "--context", "PENSTOCK_CONTEXT", "tokens of context a slot of a llama-server"},
                       &Config::context, 64, 10'000'000),
-      {{"worker", "--no-worker", "PENSTOCK_WORKER", "only accept and store work, run nothing", true},
-       [](Config& c, const Values& v) { c.worker = parse_bool(v.back()); },
-       [](const Config& c) { return std::string(c.worker ? "true" : "false"); }},
+      switch_setting({"worker", "--no-worker", "PENSTOCK_WORKER", "run nothing, only serve the API", "false"},
+                     &Config::worker),
+      switch_setting({"accept_when_offline", "--accept-when-offline", "PENSTOCK_ACCEPT_WHEN_OFFLINE",
+                      "queue batches also while no worker is there to run them", "true"},
+                     &Config::accept_when_offline),
       integer_setting({"max_queue_depth", "", "MAX_QUEUE_DEPTH", "unfinished batches at a time (0: no limit)"},
                       &Config::max_queue_depth, 0, kMax),
       integer_setting({"max_requests_per_job", "", "MAX_REQUESTS_PER_JOB", "lines of one batch (0: no limit)"},

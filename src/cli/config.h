@@ -23,6 +23,7 @@ struct Config {
   int slots = 0;       // requests at a time and engine; 0: kManagedSlots or kRemoteSlots
   int context = 4096;  // tokens a slot of a managed engine
   bool worker = true;
+  bool accept_when_offline = false;  // queue batches also while no worker is there
 
   std::int64_t max_queue_depth = 20, max_requests_per_job = 50'000, max_total_queued_requests = 1'000'000;
   std::int64_t max_batch_file_bytes = 200 << 20;
@@ -37,7 +38,7 @@ struct SettingInfo {
   std::string flag;  // without its value; empty: none
   std::string env;
   std::string help;
-  bool is_switch = false;
+  std::string switch_value = {};  // what the flag alone says; empty: it takes a value
 };
 const std::vector<SettingInfo>& settings();
 

@@ -105,6 +105,8 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
       {"slots", "9", "9", number(&Config::slots)},
       {"context", "99", "99", number(&Config::context)},
       {"worker", "false", "false", [](const Config& c) { return std::string(c.worker ? "yes" : "no"); }},
+      {"accept_when_offline", "true", "true",
+       [](const Config& c) { return std::string(c.accept_when_offline ? "yes" : "no"); }},
       {"max_queue_depth", "9", "9", number(&Config::max_queue_depth)},
       {"max_requests_per_job", "9", "9", number(&Config::max_requests_per_job)},
       {"max_total_queued_requests", "9", "9", number(&Config::max_total_queued_requests)},

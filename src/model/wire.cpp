@@ -375,6 +375,16 @@ std::string list(const std::vector<std::string>& items, std::string_view first_i
                      fmt::join(items, ","), id(first_id), id(last_id), has_more);
 }
 
+std::string queue(const std::vector<std::string>& items, std::string_view first_id, std::string_view last_id,
+                  std::int64_t depth_max, const WorkerState& worker) {
+  std::string text = list(items, first_id, last_id, false);
+  text.pop_back();  // the closing brace: more keys follow
+  return text + fmt::format(R"(,"depth":{},"max_depth":{},"worker":{}}})", items.size(),
+                            depth_max > 0 ? std::to_string(depth_max) : "null",
+                            json::serialize(json::object{{"status", worker.online ? "online" : "offline"},
+                                                         {"last_seen_at", optional_time(worker.last_seen)}}));
+}
+
 std::string quoted(std::string_view text) {
   return json::serialize(json::string_view(text.data(), text.size()));
 }

@@ -51,6 +51,15 @@ std::string model(std::string_view id, Timestamp created);
 std::string list(const std::vector<std::string>& items, std::string_view first_id, std::string_view last_id,
                  bool has_more);
 
+// Whether somebody runs what is queued; `last_seen` is the newest sign of any worker.
+struct WorkerState {
+  bool online = false;
+  std::optional<Timestamp> last_seen;
+};
+// The list of all batches that have not ended, with how many there may be (0: no limit) and who runs them.
+std::string queue(const std::vector<std::string>& items, std::string_view first_id, std::string_view last_id,
+                  std::int64_t depth_max, const WorkerState& worker);
+
 // JSON text of a string, with its quotes.
 std::string quoted(std::string_view text);
 

@@ -380,6 +380,15 @@ TEST(ListJsonTest, NamesFirstAndLastOrNull) {
             R"({"object":"list","data":[{"id":"a"},{"id":"b"}],"first_id":"a","last_id":"b","has_more":true})");
 }
 
+TEST(QueueJsonTest, IsAListThatSaysItsDepthAndWhoRunsIt) {
+  EXPECT_EQ(json::parse(queue({}, "", "", 0, {false, std::nullopt})), json::parse(R"({
+    "object": "list", "data": [], "first_id": null, "last_id": null, "has_more": false,
+    "depth": 0, "max_depth": null, "worker": {"status": "offline", "last_seen_at": null}})"));
+  EXPECT_EQ(json::parse(queue({R"({"id":"a"})", R"({"id":"b"})"}, "a", "b", 20, {true, kNow})), json::parse(R"({
+    "object": "list", "data": [{"id": "a"}, {"id": "b"}], "first_id": "a", "last_id": "b", "has_more": false,
+    "depth": 2, "max_depth": 20, "worker": {"status": "online", "last_seen_at": 1764000000}})"));
+}
+
 TEST(SmallJsonTest, IsAsTheContractSays) {
   EXPECT_EQ(json::parse(deleted_file({"file-1"})), json::parse(R"({"id":"file-1","object":"file","deleted":true})"));
   EXPECT_EQ(json::parse(model("m", kNow)),

@@ -125,6 +125,12 @@ CREATE TABLE result_groups (
 );
 CREATE INDEX result_groups_by_span ON result_groups (batch_seq, span_number, seq);
 
+-- When each worker gave its last sign.
+CREATE TABLE workers (
+  id       TEXT PRIMARY KEY,
+  seen_ms  BIGINT NOT NULL
+);
+
 -- SQLite plans by these in place of a guess: few batches are unfinished, and few of a batch's spans are open, so the
 -- partial indexes are worth their while.
 ANALYZE sqlite_schema;

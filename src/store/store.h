@@ -163,6 +163,13 @@ class Store {
   // Removes up to `limit` groups of ended batches; returns how many. Call until 0.
   std::int64_t purge_results(std::int64_t limit);
 
+  // --- workers
+  // This worker is there at `now`. Forgets those whose last sign is more than a day old, or later than `now`: that one
+  // was given before the clock was set back.
+  void worker_seen(const std::string& worker, Timestamp now);
+  // The newest sign of any worker.
+  std::optional<Timestamp> worker_last_seen();
+
  private:
   void insert_spans(std::int64_t batch_seq, std::int64_t total);
   std::vector<PartId> remove_parts(const UploadId& id);
