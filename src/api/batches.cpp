@@ -11,8 +11,9 @@ namespace penstock {
 namespace {
 
 // JSON of batches with their places in `queue`.
-std::vector<std::string> in_queue(Context& c, const std::vector<Batch>& batches, const std::vector<Batch>& queue) {
-  const auto places = estimate(queue, c.services.estimator, c.services.clock.now());
+std::vector<std::string> in_queue(Services& services, const std::vector<Batch>& batches,
+                                  const std::vector<Batch>& queue) {
+  const auto places = estimate(queue, services.estimator, services.clock.now());
   std::vector<std::string> items;
   for (const Batch& batch : batches) {
     const auto place = places.find(batch.id);
@@ -22,17 +23,17 @@ std::vector<std::string> in_queue(Context& c, const std::vector<Batch>& batches,
 }
 
 // The same with the queue as it is now, which is asked for only when one of them has not ended.
-Task<std::vector<std::string>> with_places(Context& c, const std::vector<Batch>& batches) {
+Task<std::vector<std::string>> with_places(Services& services, const std::vector<Batch>& batches) {
   std::vector<Batch> queue;
   if (!std::all_of(batches.begin(), batches.end(), [](const Batch& b) { return is_terminal(b.status); })) {
-    queue = co_await c.services.db.read([](Store& store) { return store.queue(); });
+    queue = co_await services.db.read([](Store& store) { return store.queue(); });
   }
-  co_return in_queue(c, batches, queue);
+  co_return in_queue(services, batches, queue);
 }
 
-Task<std::string> with_place(Context& c, Batch batch) {
+Task<std::string> with_place(Services& services, Batch batch) {
   std::vector<Batch> one{std::move(batch)};
-  const auto items = co_await with_places(c, one);
+  const auto items = co_await with_places(services, one);
   co_return items.front();
 }
 
@@ -80,7 +81,7 @@ Task<Response> create_batch(Context& c, std::string_view body, const Batch& batc
   });
   if (!created) co_return error_response(created.error());
   if (created->id == batch.id) c.services.lifecycle.start(batch.id);
-  co_return json_response(co_await with_place(c, *created));
+  co_return json_response(co_await with_place(c.services, *created));
 }
 
 // Pauses the batch, or lets it go on.
@@ -91,10 +92,18 @@ Task<Response> set_paused(Context& c, bool paused) {
   const auto batch = co_await c.services.db.write([&](Store& store) { return store.set_paused(id, since); });
   if (!batch) co_return error_response(batch.error());
   c.services.lifecycle.set_paused(id, paused);
-  co_return json_response(co_await with_place(c, *batch));
+  co_return json_response(co_await with_place(c.services, *batch));
 }
 
 }  // namespace
+
+Task<std::optional<BatchNow>> batch_now(Services& services, const BatchId& id) {
+  const auto batch = co_await services.db.read([&](Store& store) { return store.find_batch(id); });
+  if (!batch) co_return std::nullopt;
+  BatchNow now{.ended = is_terminal(batch->status)};
+  now.json = co_await with_place(services, *batch);
+  co_return now;
+}
 
 Task<Response> create_batch(Context& c) {
   const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
@@ -152,17 +161,16 @@ Task<Response> list_batches(Context& c) {
 
   const auto page = co_await c.services.db.read([&](Store& store) { return store.list_batches(after, *limit); });
   if (!page) co_return error_response(page.error());
-  const auto items = co_await with_places(c, page->items);
+  const auto items = co_await with_places(c.services, page->items);
   co_return json_response(wire::list(items, page->items.empty() ? "" : page->items.front().id.value,
                                      page->items.empty() ? "" : page->items.back().id.value, page->has_more));
 }
 
 Task<Response> get_batch(Context& c) {
-  const auto batch = co_await c.services.db.read([&](Store& store) { return store.find_batch({c.id}); });
-  if (!batch) {
-    co_return error_response(no_such_batch({c.id}));
-  }
-  co_return json_response(co_await with_place(c, *batch));
+  const BatchId id{c.id};
+  const auto now = co_await batch_now(c.services, id);
+  if (!now) co_return error_response(no_such_batch(id));
+  co_return json_response(now->json);
 }
 
 Task<Response> update_batch(Context& c) {
@@ -171,13 +179,13 @@ Task<Response> update_batch(Context& c) {
   if (!priority) co_return error_response(priority.error());
   const auto batch = co_await c.services.db.write([&](Store& store) { return store.set_priority({c.id}, *priority); });
   if (!batch) co_return error_response(batch.error());
-  co_return json_response(co_await with_place(c, *batch));
+  co_return json_response(co_await with_place(c.services, *batch));
 }
 
 Task<Response> get_queue(Context& c) {
   const auto [queue, last_seen] =
       co_await c.services.db.read([](Store& store) { return std::pair(store.queue(), store.worker_last_seen()); });
-  co_return json_response(wire::queue(in_queue(c, queue, queue), queue.empty() ? "" : queue.front().id.value,
+  co_return json_response(wire::queue(in_queue(c.services, queue, queue), queue.empty() ? "" : queue.front().id.value,
                                       queue.empty() ? "" : queue.back().id.value, c.services.limits.queue.depth,
                                       {is_online(c.services, last_seen), last_seen}));
 }

@@ -83,6 +83,11 @@ class BlobSource : public ByteSource {
 
 }  // namespace
 
+std::unique_ptr<ByteSource> whole_blob(asio::thread_pool& io, std::unique_ptr<BlobReader> reader) {
+  const std::uint64_t size = reader->size();
+  return std::make_unique<BlobSource>(io, std::move(reader), 0, size);
+}
+
 Task<Response> create_file(Context& c) {
   MultipartReader reader(c.request.headers.find("content-type").value_or(""), *c.request.body);
   const FileId id{random_id("file-")};

@@ -44,6 +44,16 @@ Response error_response(const Error& error);
 // `limit` and `after` of a list request. Error invalid_request naming the parameter.
 Result<std::int64_t> limit_param(const Request& request, std::int64_t fallback, std::int64_t max);
 
+// A blob from its beginning to its end.
+std::unique_ptr<ByteSource> whole_blob(asio::thread_pool& io, std::unique_ptr<BlobReader> reader);
+
+// The batch object at this moment; nothing for an unknown id.
+struct BatchNow {
+  std::string json = {};
+  bool ended = false;
+};
+Task<std::optional<BatchNow>> batch_now(Services& services, const BatchId& id);
+
 // Handlers: loop thread; the route boundary turns their exceptions into answers.
 Task<Response> create_file(Context& c);
 Task<Response> list_files(Context& c);
@@ -64,6 +74,8 @@ Task<Response> cancel_batch(Context& c);
 Task<Response> retry_batch(Context& c);
 Task<Response> pause_batch(Context& c);
 Task<Response> resume_batch(Context& c);
+Task<Response> follow_results(Context& c);
+Task<Response> follow_events(Context& c);
 
 Task<Response> get_queue(Context& c);
 

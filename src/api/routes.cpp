@@ -37,6 +37,8 @@ constexpr std::array kRoutes = {
     Route{"POST", "/v1/batches/{id}/retry", retry_batch},
     Route{"POST", "/v1/batches/{id}/pause", pause_batch},
     Route{"POST", "/v1/batches/{id}/resume", resume_batch},
+    Route{"GET", "/v1/batches/{id}/results", follow_results},
+    Route{"GET", "/v1/batches/{id}/events", follow_events},
     Route{"GET", "/v1/queue", get_queue},
     Route{"GET", "/v1/models", list_models},
     Route{"GET", "/v1/models/{id}", get_model},

@@ -29,6 +29,7 @@ Lifecycle::Lifecycle(asio::io_context& loop, Clock& clock, Db& db, BlobStore& bl
       engines_(engines),
       dispatcher_(dispatcher),
       options_(std::move(options)),
+      ended_(loop),
       tasks_(loop) {}
 
 Task<> Lifecycle::resume() {
@@ -74,7 +75,7 @@ Task<> Lifecycle::drive(BatchId id) {
   }
   changed_.erase(id);
   if (on_end) on_end(id);
-  tasks_.keep("removing old results", clock_, [this] { return purge(); });
+  ended_.notify();
 }
 
 // An input file is checked as it comes. Only one with a fault is read again, against the rules of its batch, to tell of
@@ -187,9 +188,17 @@ Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
 
 // In small bites, so that nobody waits long for the store.
 Task<> Lifecycle::purge() {
-  std::int64_t removed = kPurgeAtOnce;
-  while (removed == kPurgeAtOnce) {
-    removed = co_await db_.write([](Store& store) { return store.purge_results(kPurgeAtOnce); });
+  while (true) {
+    const Timestamp due = clock_.now() - kResultsKept;
+    const Moment asked = clock_.monotonic();
+    const auto ended = co_await db_.read([](Store& store) { return store.first_end_with_results(); });
+    if (!ended) {
+      co_await ended_.wait();
+    } else if (*ended > due) {
+      co_await sleep_until(clock_, asked + (*ended - due));
+    } else {
+      co_await db_.write([&](Store& store) { store.purge_results(due, kPurgeAtOnce); });
+    }
   }
 }
 

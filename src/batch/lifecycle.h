@@ -5,6 +5,10 @@
 
 namespace penstock {
 
+// What was saved of an ended batch stays in the database for so long, so that who follows its results can reach their
+// end, and go on when the connection broke.
+constexpr Millis kResultsKept = std::chrono::hours(1);
+
 // Sees every batch from its creation to its end. What it does next depends on the stored status alone, so a restart
 // simply goes on. Loop thread only; the referenced parts must outlive it.
 class Lifecycle {
@@ -22,7 +26,7 @@ class Lifecycle {
   // Called on the loop thread when a batch has reached its end.
   std::function<void(const BatchId&)> on_end;
 
-  // Starts all batches that have not ended.
+  // Starts all batches that have not ended, and removes what has been kept of others for long enough.
   Task<> resume();
   // A new batch, just stored.
   void start(const BatchId& id);
@@ -56,6 +60,7 @@ class Lifecycle {
   Dispatcher* dispatcher_;
   Options options_;
   std::map<BatchId, Event> changed_;  // of the batches being driven
+  Event ended_;                       // some batch has
   asio::thread_pool pool_{1};         // validation and assembly: one batch's at a time
   TaskGroup tasks_;
 };

@@ -457,18 +457,53 @@ TEST(LifecycleTest, AServerWithoutAWorkerValidatesAndWaits) {
   run_task(process.loop, alone.stop());
 }
 
-TEST(LifecycleTest, ResultsInTheDatabaseAreRemovedWhenTheBatchHasEnded) {
+// How many lines result groups hold.
+std::size_t saved_lines(Process& process, const BatchId& id) {
+  std::size_t lines = 0;
+  process.write([&](Store& store) {
+    store.for_each_group(id, [&](const ResultGroup& group) { lines += group.entries.size(); });
+  });
+  return lines;
+}
+
+TEST(LifecycleTest, SavedResultsAreKeptForAnHourAfterTheEndOfTheirBatch) {
   Disk disk;
   Process process(disk, saving_at_once());
   process.add_engine();
   process.start();
-  const BatchId id = process.submit(input_lines(0, 500));
-  ASSERT_TRUE(process.until_ended(id));
-  ASSERT_TRUE(process.until([&] {
-    int groups = 0;
-    process.write([&](Store& store) { store.for_each_group(id, [&](const ResultGroup&) { ++groups; }); });
-    return groups == 0;
-  }));
+  const BatchId first = process.submit(input_lines(0, 500));
+  ASSERT_TRUE(process.until_ended(first));
+  process.settle();
+  process.advance(std::chrono::minutes(20));
+  const BatchId second = process.submit(input_lines(0, 5));
+  ASSERT_TRUE(process.until_ended(second));
+  process.settle();
+  process.advance(std::chrono::minutes(40) - Millis{1});
+  process.settle();
+  EXPECT_EQ(saved_lines(process, first), 500u);
+  process.advance(Millis{1});
+  ASSERT_TRUE(process.until([&] { return saved_lines(process, first) == 0; }));
+  EXPECT_EQ(saved_lines(process, second), 5u);
+  process.settle();
+  process.advance(std::chrono::minutes(20));
+  ASSERT_TRUE(process.until([&] { return saved_lines(process, second) == 0; }));
+}
+
+TEST(LifecycleTest, SavedResultsWhoseTimeIsOverAreRemovedAtTheStart) {
+  Disk disk;
+  BatchId id;
+  {
+    Process process(disk, saving_at_once());
+    process.add_engine();
+    process.start();
+    id = process.submit(input_lines(0, 5));
+    ASSERT_TRUE(process.until_ended(id));
+  }
+  Process next(disk, saving_at_once());
+  next.add_engine();
+  next.clock.advance(kResultsKept);
+  next.start();
+  ASSERT_TRUE(next.until([&] { return saved_lines(next, id) == 0; }));
 }
 
 TEST(LifecycleTest, AnInputThatIsGoneIsTriedAgainAndHarmsNoOtherBatch) {

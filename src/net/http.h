@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -62,6 +63,9 @@ struct Request {
   Headers headers;
   std::optional<std::uint64_t> body_size;  // unknown with chunked coding
   ByteSource* body = nullptr;              // never null in a handler
+  // Whether the client has closed its side of the connection. A stream that may stay silent for long asks this, since
+  // only a write would tell otherwise. The request lives until the stream of its response has gone.
+  std::function<bool()> client_gone;
 };
 
 struct Response {

@@ -2,6 +2,7 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <array>
@@ -122,6 +123,12 @@ Response error_response(const HttpError& error) {
       fmt::format(R"({{"error":{{"message":{},"type":"{}","param":null,"code":null}}}})", json_string(error.what()),
                   error.status() < 500 ? "invalid_request_error" : "server_error");
   return response;
+}
+
+// Seen also behind bytes that are not read yet.
+bool is_closed_by_peer(Socket& socket) {
+  pollfd poll{.fd = socket.native_handle(), .events = POLLRDHUP, .revents = 0};
+  return ::poll(&poll, 1, 0) > 0;
 }
 
 bool has_no_body(int status) {
@@ -332,6 +339,7 @@ Task<bool> HttpServer::Impl::serve_request(Session& session) {
     session.in.consume(head_size);
 
     request.body = &body.emplace(*this, session, head);
+    request.client_gone = [&session] { return is_closed_by_peer(session.socket); };
     response = co_await handler(request);
   } catch (const HttpError& e) {
     response = error_response(e);

@@ -512,6 +512,33 @@ TEST_F(HttpServerTest, GivesUpAClientThatNeverReads) {
   EXPECT_TRUE(endless.gone);
 }
 
+struct ToldOfItsClient {
+  explicit ToldOfItsClient(asio::io_context& loop) : go_on(loop) {}
+  Event go_on;
+  std::vector<bool> gone;
+  Task<Response> handle(Request& request) {
+    gone.push_back(request.client_gone());
+    co_await go_on.wait();
+    gone.push_back(request.client_gone());
+    co_return Response{};
+  }
+};
+
+TEST_F(HttpServerTest, AHandlerCanSeeThatItsClientHasGone) {
+  ToldOfItsClient told(loop);
+  serve(std::bind_front(&ToldOfItsClient::handle, &told));
+  {
+    Peer peer(loop);
+    run_task(loop, ask_only(peer, server->port()));
+    run_task(loop, peer.send("bytes of a next request"));
+    pump();
+    EXPECT_EQ(told.gone, std::vector{false});
+  }
+  told.go_on.notify();
+  pump();
+  EXPECT_EQ(told.gone, (std::vector{false, true}));
+}
+
 struct Upload {
   std::string failure;
   std::size_t piece_max = 0;

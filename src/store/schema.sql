@@ -114,7 +114,9 @@ CREATE TABLE spans (
 -- `entries` on the left, here and in queries: SQLite turns `sum < column` round, and then knows it no more.
 CREATE INDEX spans_open ON spans (batch_seq, number) WHERE entries > completed + failed;
 
--- The answers of up to some hundred lines, written once, read when the batch is assembled.
+-- The answers of up to some hundred lines, written once, read when the batch is assembled, and by who follows it. Within
+-- a batch `seq` is the order of the commits, since one transaction writes at a time; PostgreSQL would need a lock on the
+-- batch's row for that. Only rows of batches that have ended are deleted, so that no number comes back within a batch.
 CREATE TABLE result_groups (
   seq          INTEGER PRIMARY KEY,
   batch_seq    BIGINT NOT NULL REFERENCES batches (seq),
@@ -124,6 +126,7 @@ CREATE TABLE result_groups (
   lines_size   BIGINT NOT NULL            -- before compression
 );
 CREATE INDEX result_groups_by_span ON result_groups (batch_seq, span_number, seq);
+CREATE INDEX result_groups_by_batch ON result_groups (batch_seq, seq);
 
 -- When each worker gave its last sign.
 CREATE TABLE workers (

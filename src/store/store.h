@@ -48,6 +48,13 @@ struct SpanRange {
   std::int64_t first = 0, end = std::numeric_limits<std::int64_t>::max();
 };
 
+// A place in the lines of a batch, in the order in which they were saved: `offset` bytes into the lines of the group
+// `seq`, or at the beginning of the next one that there is.
+struct SavedPlace {
+  std::int64_t seq = 0;
+  std::size_t offset = 0;
+};
+
 // What a batch was when it ended; see Store::finish_batch().
 struct Finish {
   BatchStatus status{};  // completed, expired or cancelled
@@ -160,8 +167,18 @@ class Store {
   // Every group of the batch's spans, in their order, one in memory at a time; `entries` and `lines` are filled. `each`
   // does not use the store. Who holds a transaction for long keeps others waiting: take some spans at a time.
   void for_each_group(const BatchId& id, const std::function<void(const ResultGroup&)>& each, SpanRange spans = {});
-  // Removes up to `limit` groups of ended batches; returns how many. Call until 0.
-  std::int64_t purge_results(std::int64_t limit);
+  // Output lines from `place` on, in the order in which they were saved: of as many groups as make `enough` bytes, or
+  // of all there are. Moves `place` behind them. What is saved later stands behind what was saved before.
+  std::string saved_lines(const BatchId& id, SavedPlace& place, std::size_t enough);
+  // Looks for the line of that request in up to `limit` groups, from `place` on. True: `place` is its beginning; else
+  // `place` is behind these groups.
+  bool find_line(const BatchId& id, std::uint32_t index, SavedPlace& place, std::int64_t limit);
+  // When it ended; nothing while it has not.
+  std::optional<Timestamp> ended_at(const BatchId& id);
+  // When the first of the ended batches ended that still have groups.
+  std::optional<Timestamp> first_end_with_results();
+  // Removes up to `limit` groups of a batch that has ended by `ended_by`; returns how many. Call until 0.
+  std::int64_t purge_results(Timestamp ended_by, std::int64_t limit);
 
   // --- workers
   // This worker is there at `now`. Forgets those whose last sign is more than a day old, or later than `now`: that one

@@ -80,6 +80,15 @@ void decompress(std::string_view bytes, std::size_t size, std::string& out) {
 // In the words of the index spans_open: a query that says it so is answered from it.
 #define PENSTOCK_OPEN "entries > completed + failed"
 
+#define PENSTOCK_ENDED "COALESCE(completed_ms, failed_ms, expired_ms, cancelled_ms)"
+
+// The batches that have result groups, found by one step in an index for each of them.
+#define PENSTOCK_HOLDERS                                              \
+  "WITH RECURSIVE holders (seq) AS"                                   \
+  " (SELECT MIN(batch_seq) FROM result_groups UNION ALL"              \
+  " SELECT (SELECT MIN(batch_seq) FROM result_groups WHERE batch_seq" \
+  " > holders.seq) FROM holders WHERE holders.seq IS NOT NULL) "
+
 }  // namespace
 
 std::vector<ClaimedSpan> Store::claim_spans(const std::string& owner, const std::string& model, std::int64_t limit,
@@ -204,11 +213,63 @@ void Store::for_each_group(const BatchId& id, const std::function<void(const Res
       });
 }
 
-std::int64_t Store::purge_results(std::int64_t limit) {
+std::string Store::saved_lines(const BatchId& id, SavedPlace& place, std::size_t enough) {
+  std::string all, lines;
+  for (bool more = true; more && all.size() < enough;) {
+    more = false;
+    sql_.execute(
+        "SELECT seq, lines, lines_size FROM result_groups"
+        " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1) AND seq >= $2 ORDER BY seq LIMIT 1",
+        {id.value, place.seq}, [&](const sql::Row& row) {
+          const std::int64_t seq = row.integer(0);
+          decompress(row.text(1), static_cast<std::size_t>(row.integer(2)), lines);
+          all.append(lines, seq == place.seq ? place.offset : 0);
+          place = {seq + 1, 0};
+          more = true;
+        });
+  }
+  return all;
+}
+
+bool Store::find_line(const BatchId& id, std::uint32_t index, SavedPlace& place, std::int64_t limit) {
+  bool found = false;
+  sql_.execute(
+      "SELECT seq, entries FROM result_groups"
+      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1) AND seq >= $2 ORDER BY seq LIMIT $3",
+      {id.value, place.seq, limit}, [&](const sql::Row& row) {
+        if (found) return;
+        std::size_t offset = 0;
+        for_each_entry(row.text(1), [&](const ResultEntry& entry) {
+          if (entry.index == index && !found) {
+            place = {row.integer(0), offset};
+            found = true;
+          }
+          offset += entry.length;
+        });
+        if (!found) place = {row.integer(0) + 1, 0};
+      });
+  return found;
+}
+
+std::optional<Timestamp> Store::ended_at(const BatchId& id) {
+  std::optional<Timestamp> ended;
+  sql_.execute("SELECT " PENSTOCK_ENDED " FROM batches WHERE id = $1", {id.value},
+               [&](const sql::Row& row) { ended = time_at(row, 0); });
+  return ended;
+}
+
+std::optional<Timestamp> Store::first_end_with_results() {
+  std::optional<Timestamp> first;
+  sql_.execute(PENSTOCK_HOLDERS "SELECT MIN(" PENSTOCK_ENDED ") FROM batches WHERE seq IN (SELECT seq FROM holders)",
+               {}, [&](const sql::Row& row) { first = time_at(row, 0); });
+  return first;
+}
+
+std::int64_t Store::purge_results(Timestamp ended_by, std::int64_t limit) {
   return sql_.execute(
-      "DELETE FROM result_groups WHERE seq IN (SELECT seq FROM result_groups WHERE batch_seq NOT IN"
-      " (SELECT seq FROM batches WHERE " PENSTOCK_UNFINISHED ") LIMIT $1)",
-      {limit});
+      "DELETE FROM result_groups WHERE seq IN (SELECT seq FROM result_groups WHERE batch_seq = (" PENSTOCK_HOLDERS
+      "SELECT MIN(seq) FROM batches WHERE seq IN (SELECT seq FROM holders) AND " PENSTOCK_ENDED " <= $1) LIMIT $2)",
+      {to_ms(ended_by), limit});
 }
 
 }  // namespace penstock

@@ -757,17 +757,82 @@ TEST_F(StoreTest, ADamagedGroupIsAFailureAndNotAnAnswer) {
   EXPECT_THROW(store.for_each_group(id, [](const ResultGroup&) {}), sql::Failure);
 }
 
+TEST_F(StoreTest, SavedLinesComeInTheOrderOfTheirSaving) {
+  const BatchId id = add_running("batch_1", 1024), other = add_running("batch_2", 512);
+  const auto spans = claim(2);
+  const ResultGroup first = answers(spans[1], 0, 3), second = answers(spans[0], 4, 6), third = answers(spans[1], 7, 8);
+  SavedPlace place;
+  EXPECT_EQ(store.saved_lines(id, place, 1'000), "");
+  ASSERT_TRUE(store.save_results(first));
+  ASSERT_TRUE(store.save_results(answers(claim(1).at(0), 0, 9)));  // the other batch's
+  ASSERT_TRUE(store.save_results(second));
+  ASSERT_TRUE(store.save_results(third));
+  EXPECT_EQ(store.saved_lines(id, place, 1), first.lines);
+  EXPECT_EQ(store.saved_lines(id, place, 1'000), second.lines + third.lines);
+  EXPECT_EQ(store.saved_lines(id, place, 1'000), "");
+  const ResultGroup fourth = answers(spans[0], 10, 12);
+  ASSERT_TRUE(store.save_results(fourth));
+  EXPECT_EQ(store.saved_lines(id, place, 1'000), fourth.lines);
+}
+
+TEST_F(StoreTest, ALineIsFoundByItsRequestAndIsAPlaceToGoOnFrom) {
+  const BatchId id = add_running("batch_1", 1024), other = add_running("batch_2", 512);
+  const auto spans = claim(2);
+  std::string all;
+  for (const ResultGroup& group : {answers(spans[1], 0, 3), answers(spans[0], 4, 7), answers(spans[1], 9, 12)}) {
+    ASSERT_TRUE(store.save_results(group));
+    all += group.lines;
+  }
+  ASSERT_TRUE(store.save_results(answers(claim(1).at(0), 0, 1)));
+  for (const std::uint32_t index : {512u, 514u, 4u, 5u, 6u, 521u}) {
+    SavedPlace place;
+    while (!store.find_line(id, index, place, 1)) ASSERT_LT(place.seq, 5) << index;
+    EXPECT_EQ(store.saved_lines(id, place, 1'000), all.substr(all.find(fmt::format("{{\"custom_id\":\"r{}\"", index))));
+  }
+  SavedPlace place;
+  EXPECT_FALSE(store.find_line(id, 0, place, 100));  // of the other batch alone
+  EXPECT_FALSE(store.find_line(id, 7, place, 100));
+}
+
+TEST_F(StoreTest, FollowersAndThePurgeAreAnsweredFromAnIndex) {
+  const BatchId id = add_running("batch_1", 512);
+  ExplainingConnection explaining(*connection);
+  Store explained(explaining);
+  SavedPlace place;
+  explained.saved_lines(id, place, 1);
+  explained.find_line(id, 0, place, 1);
+  EXPECT_NE(explaining.plan.find("result_groups_by_batch"), std::string::npos) << explaining.plan;
+  explained.first_end_with_results();
+  explained.purge_results(kNow, 1);
+  EXPECT_EQ(explaining.plan.find("SCAN result_groups"), std::string::npos) << explaining.plan;
+  EXPECT_EQ(explaining.plan.find("SCAN batches"), std::string::npos) << explaining.plan;
+}
+
+TEST_F(StoreTest, EveryEndHasItsTime) {
+  for (const BatchStatus status : {completed, failed, expired, cancelled}) {
+    EXPECT_EQ(store.ended_at(add_in(fmt::format("batch_{}", to_string(status)), status)), kNow) << to_string(status);
+  }
+  for (const BatchStatus status : {validating, in_progress, finalizing, cancelling}) {
+    EXPECT_FALSE(store.ended_at(add_in(fmt::format("batch_{}", to_string(status)), status))) << to_string(status);
+  }
+}
+
 TEST_F(StoreTest, PurgingTakesTheGroupsOfEndedBatchesAndNoOthers) {
   const BatchId running = add_running("batch_1", 512), ended = add_running("batch_2", 512);
   const std::vector<ClaimedSpan> spans = {claim(1).at(0), claim(1).at(0)};  // of one batch each
   for (std::uint32_t i = 0; i < 5; ++i) {
     for (const ClaimedSpan& span : spans) ASSERT_TRUE(store.save_results(answers(span, i, i + 1)));
   }
-  EXPECT_EQ(store.purge_results(100), 0);
+  EXPECT_FALSE(store.first_end_with_results());
+  EXPECT_EQ(store.purge_results(kNow, 100), 0);
   ASSERT_TRUE(store.finish_batch(ended, in_progress, {expired, {}, {}, {512, 5, 0}}, kNow));
-  EXPECT_EQ(store.purge_results(3), 3);
-  EXPECT_EQ(store.purge_results(3), 2);
-  EXPECT_EQ(store.purge_results(3), 0);
+  add_in("batch_3", cancelled);  // has none
+  EXPECT_EQ(store.first_end_with_results(), kNow);
+  EXPECT_EQ(store.purge_results(kNow - Millis{1}, 100), 0);
+  EXPECT_EQ(store.purge_results(kNow, 3), 3);
+  EXPECT_EQ(store.purge_results(kNow, 3), 2);
+  EXPECT_EQ(store.purge_results(kNow, 3), 0);
+  EXPECT_FALSE(store.first_end_with_results());
   EXPECT_EQ(count("result_groups"), 5);
   EXPECT_EQ(store.finished_indices(spans[0].key).size(), 5u);
   EXPECT_EQ(store.remaining(running), 507);
