@@ -123,7 +123,7 @@ Task<Response> create_batch(Context& c) {
   batch.expires_at = batch.created_at + std::chrono::hours(24);
 
   co_return co_await create_batch(c, body, batch, [&](Store& store) -> Result<Batch> {
-    const auto file = store.find_file(batch.input_file_id);
+    const auto file = store.find_file(batch.input_file_id, batch.created_at);
     if (!file) {
       return invalid_request(fmt::format("No such File object: {}", batch.input_file_id.value), "input_file_id");
     }

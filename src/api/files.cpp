@@ -81,6 +81,11 @@ class BlobSource : public ByteSource {
   std::string buffer_;
 };
 
+Task<std::optional<File>> find(Context& c) {
+  const Timestamp now = c.services.clock.now();
+  co_return co_await c.services.db.read([&](Store& store) { return store.find_file({c.id}, now); });
+}
+
 }  // namespace
 
 std::unique_ptr<ByteSource> whole_blob(asio::thread_pool& io, std::unique_ptr<BlobReader> reader) {
@@ -123,7 +128,7 @@ Task<Response> create_file(Context& c) {
   if (!key) co_return error_response(key.error());
   const auto created = co_await c.services.db.write([&](Store& store) {
     return create_once<File>(
-        store, *key, file.created_at, [&](const std::string& made) { return store.find_file({made}); },
+        store, *key, file.created_at, [&](const std::string& made) { return store.find_file({made}, file.created_at); },
         [&]() -> Result<File> {
           store.insert_file(file);
           return file;
@@ -131,6 +136,7 @@ Task<Response> create_file(Context& c) {
   });
   if (!created || created->id != id) co_await blocking(c.services.io, [&] { remove_file(c.services.blobs, id); });
   if (!created) co_return error_response(created.error());
+  c.services.expiry.notify();
   co_return json_response(wire::to_json(*created));
 }
 
@@ -147,7 +153,8 @@ Task<Response> list_files(Context& c) {
   if (auto after = query_param(c.request.query, "after")) query.after = FileId{std::move(*after)};
   query.purpose = query_param(c.request.query, "purpose");
 
-  const auto page = co_await c.services.db.read([&](Store& store) { return store.list_files(query); });
+  const auto page =
+      co_await c.services.db.read([&](Store& store) { return store.list_files(query, c.services.clock.now()); });
   if (!page) co_return error_response(page.error());
   std::vector<std::string> items;
   for (const File& file : page->items) items.push_back(wire::to_json(file));
@@ -156,13 +163,13 @@ Task<Response> list_files(Context& c) {
 }
 
 Task<Response> get_file(Context& c) {
-  const auto file = co_await c.services.db.read([&](Store& store) { return store.find_file({c.id}); });
+  const auto file = co_await find(c);
   if (!file) co_return error_response(no_such_file({c.id}));
   co_return json_response(wire::to_json(*file));
 }
 
 Task<Response> get_file_content(Context& c) {
-  const auto file = co_await c.services.db.read([&](Store& store) { return store.find_file({c.id}); });
+  const auto file = co_await find(c);
   if (!file) co_return error_response(no_such_file({c.id}));
   auto reader = co_await blocking(c.services.io, [&] { return c.services.blobs.open(file->id.value); });
   if (!reader) co_return error_response(no_such_file({c.id}));
@@ -195,7 +202,8 @@ Task<Response> get_file_content(Context& c) {
 
 Task<Response> delete_file(Context& c) {
   const FileId id{c.id};
-  const auto deleted = co_await c.services.db.write([&](Store& store) { return store.delete_file(id); });
+  const auto deleted =
+      co_await c.services.db.write([&](Store& store) { return store.delete_file(id, c.services.clock.now()); });
   if (!deleted) co_return error_response(deleted.error());
   co_await blocking(c.services.io, [&] { remove_file(c.services.blobs, id); });
   co_return json_response(wire::deleted_file(id));

@@ -1,5 +1,5 @@
 #pragma once
-#include "api/upload_expiry.h"
+#include "api/expiry.h"
 #include "batch/lifecycle.h"
 #include "net/http.h"
 
@@ -20,7 +20,7 @@ struct Services {
   Engines& engines;
   const Estimator& estimator;
   Lifecycle& lifecycle;
-  UploadExpiry& upload_expiry;
+  Expiry& expiry;
   asio::thread_pool& io;  // for reading and writing blobs
   Limits limits;
   bool has_worker;  // of this process's own

@@ -94,9 +94,4 @@ Task<> receive(MultipartReader& reader, std::uint64_t size_max, asio::thread_poo
   }
 }
 
-void remove_file(BlobStore& blobs, const FileId& id) {
-  blobs.remove(plan_key(id));
-  blobs.remove(id.value);
-}
-
 }  // namespace penstock

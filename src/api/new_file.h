@@ -44,7 +44,4 @@ bool is_jsonl(std::string_view filename);
 Task<> receive(MultipartReader& reader, std::uint64_t size_max, asio::thread_pool& io,
                std::function<void(std::string_view)> write);
 
-// Removes a file's blobs. Blocks.
-void remove_file(BlobStore& blobs, const FileId& id);
-
 }  // namespace penstock

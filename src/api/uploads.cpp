@@ -121,7 +121,7 @@ Task<Response> create_upload(Context& c) {
         });
   });
   if (!created) co_return error_response(created.error());
-  c.services.upload_expiry.notify();
+  c.services.expiry.notify();
   co_return json_response(wire::to_json(*created));
 }
 
@@ -190,6 +190,7 @@ Task<Response> complete_upload(Context& c) {
     co_await blocking(c.services.io, [&] { remove_file(c.services.blobs, id); });
     co_return error_response(ended.error());
   }
+  c.services.expiry.notify();
   co_await blocking(c.services.io, [&] { remove_parts(c.services.blobs, ended->parts); });
   log::info("upload {}: completed, {} bytes in {}", upload->id.value, file.bytes, id.value);
   co_return json_response(wire::to_json(ended->upload, file));

@@ -421,7 +421,7 @@ TEST(LifecycleTest, AFileThatWasCheckedAsItCameIsNotReadAgain) {
   const auto submit = [&](CheckedInput checked) {
     const BatchId id = process.submit(input_lines(0, 3));
     process.write([&](Store& store) {
-      File file = store.find_file(store.find_batch(id)->input_file_id).value();
+      File file = store.find_file(store.find_batch(id)->input_file_id, process.clock.now()).value();
       file.id.value += "-checked";
       file.checked = checked;
       store.insert_file(file);

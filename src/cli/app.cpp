@@ -97,14 +97,14 @@ App::App(asio::io_context& loop, const Config& config)
                                 : nullptr),
       lifecycle_(loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
                  {.scratch_directory = data_.path(), .batch_lines_max = config.max_requests_per_job}),
-      upload_expiry_(loop, clock_, db_, *blobs_, io_),
+      expiry_(loop, clock_, db_, *blobs_, io_),
       services_{.clock = clock_,
                 .db = db_,
                 .blobs = *blobs_,
                 .engines = engines_,
                 .estimator = estimator_,
                 .lifecycle = lifecycle_,
-                .upload_expiry = upload_expiry_,
+                .expiry = expiry_,
                 .io = io_,
                 .limits = {.queue = {.depth = config.max_queue_depth, .queued_total = config.max_total_queued_requests},
                            .batch_file_bytes_max = static_cast<std::uint64_t>(config.max_batch_file_bytes),
@@ -112,6 +112,7 @@ App::App(asio::io_context& loop, const Config& config)
                            .accept_when_offline = config.accept_when_offline},
                 .has_worker = config.worker,
                 .started_at = clock_.now()} {
+  lifecycle_.on_end = [this](const BatchId&) { expiry_.notify(); };
   if (config.worker) add_engines(loop, config);
 }
 
@@ -169,12 +170,12 @@ Task<> App::start() {
   });
   if (dispatcher_) dispatcher_->start();
   engines_.start();
-  upload_expiry_.start();
+  expiry_.start();
   co_await lifecycle_.resume();
 }
 
 Task<> App::stop(Millis patience) {
-  co_await upload_expiry_.stop();
+  co_await expiry_.stop();
   co_await lifecycle_.stop();
   if (dispatcher_) co_await dispatcher_->stop(patience);
   co_await engines_.stop();

@@ -56,7 +56,7 @@ class App {
   std::unique_ptr<Presence> presence_;      // none without a worker
   std::unique_ptr<Dispatcher> dispatcher_;  // the same
   Lifecycle lifecycle_;
-  UploadExpiry upload_expiry_;
+  Expiry expiry_;
   Services services_;
 };
 

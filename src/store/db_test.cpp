@@ -9,6 +9,8 @@
 namespace penstock {
 namespace {
 
+constexpr Timestamp kNow{Millis(5)};
+
 class DbTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -36,7 +38,7 @@ class DbTest : public testing::Test {
 
 Task<> write_and_read(Db& db, File file, bool& done) {
   co_await db.write([&](Store& s) { s.insert_file(file); });
-  const auto found = co_await db.read([&](Store& s) { return s.find_file(file.id); });
+  const auto found = co_await db.read([&](Store& s) { return s.find_file(file.id, kNow); });
   done = found && found->filename == file.filename;
 }
 
@@ -62,7 +64,7 @@ Task<> fail_half_way(Db& db, File file, bool& done) {
   } catch (const std::runtime_error&) {
     thrown = true;
   }
-  done = thrown && !co_await db.read([&](Store& s) { return s.find_file(file.id); });
+  done = thrown && !co_await db.read([&](Store& s) { return s.find_file(file.id, kNow); });
 }
 
 TEST_F(DbTest, AWriteThatThrowsLeavesNothing) {
@@ -79,7 +81,7 @@ Task<> hold_the_writer(Db& db, std::shared_future<void> until) {
 }
 
 Task<> read_meanwhile(Db& db, std::promise<void>& release, bool& done) {
-  const auto page = co_await db.read([](Store& s) { return s.list_files({}); });
+  const auto page = co_await db.read([](Store& s) { return s.list_files({}, kNow); });
   done = page.value().items.empty();
   release.set_value();
 }
@@ -96,7 +98,7 @@ TEST_F(DbTest, AReadDoesNotWaitForAWriter) {
 }
 
 Task<> find(Db& db, FileId id, bool& done) {
-  done = (co_await db.read([&](Store& s) { return s.find_file(id); })).has_value();
+  done = (co_await db.read([&](Store& s) { return s.find_file(id, kNow); })).has_value();
 }
 
 TEST_F(DbTest, WhatWasCommittedIsThereAfterReopening) {

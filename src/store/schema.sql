@@ -17,8 +17,9 @@ CREATE TABLE files (
   model       TEXT,
   lines       BIGINT
 );
+CREATE INDEX files_expiring ON files (expires_ms) WHERE expires_ms IS NOT NULL;
 
--- Where a deleted file stood in the lists: who pages through them may have deleted the file he is to go on after.
+-- Where a deleted or expired file stood in the lists: who pages through them may have deleted the file he is to go on after.
 CREATE TABLE deleted_files (
   id   TEXT PRIMARY KEY,
   seq  BIGINT NOT NULL

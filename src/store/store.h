@@ -74,17 +74,22 @@ class Store {
   // Creates the schema in an empty database. Throws UsageError when the schema is newer than this program.
   void migrate();
 
-  // --- files
+  // --- files and uploads; `now` is when it is asked, since what is late has expired whether or not anybody has noticed
   void insert_file(const File& file);
-  std::optional<File> find_file(const FileId& id);
+  std::optional<File> find_file(const FileId& id, Timestamp now);
+  // With those that have expired and are not removed yet.
   std::vector<FileId> all_file_ids();
-  // Error not_found when `after` was never a file; a deleted one still marks its place.
-  Result<Page<File>> list_files(const FileQuery& query);
+  // Error not_found when `after` was never a file; a removed one still marks its place.
+  Result<Page<File>> list_files(const FileQuery& query, Timestamp now);
   // Error not_found, or invalid_request with code file_in_use while an unfinished batch reads it. The caller removes
-  // the blob after the commit.
-  Result<void> delete_file(const FileId& id);
+  // the blobs after the commit.
+  Result<void> delete_file(const FileId& id, Timestamp now);
+  // Removes those that have expired and tells which they were, for the caller to remove their blobs. One that an
+  // unfinished batch reads stays until that has ended.
+  std::vector<FileId> expire_files(Timestamp now);
+  // When expire_files() will next find one, as things stand.
+  std::optional<Timestamp> next_file_expiry();
 
-  // --- uploads; `now` is when it is asked, since one that is late has expired whether or not anybody has noticed
   void insert_upload(const Upload& upload);
   std::optional<Upload> find_upload(const UploadId& id, Timestamp now);
   // Error not_found, or invalid_request saying how it has ended. So for all that need a pending one.
@@ -189,6 +194,7 @@ class Store {
 
  private:
   void insert_spans(std::int64_t batch_seq, std::int64_t total);
+  void remember_removed(const FileId& id, std::int64_t seq);
   std::vector<PartId> remove_parts(const UploadId& id);
   Result<EndedUpload> end_upload(const UploadId& id, UploadStatus end, const std::optional<FileId>& file,
                                  Timestamp now);

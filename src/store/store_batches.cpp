@@ -191,8 +191,8 @@ Result<Batch> Store::retry_batch(const BatchId& id, Batch batch, const QueueLimi
     return conflict("its input file has faults; mend the file and create a new batch");
   }
   if (old->counts.completed == old->counts.total) return conflict("all of its lines were answered");
-  if (!find_file(old->input_file_id)) return conflict("its input file was deleted");
-  if (old->output_file_id && !find_file(*old->output_file_id)) return conflict("its output file was deleted");
+  if (!find_file(old->input_file_id, batch.created_at)) return conflict("its input file was deleted");
+  if (old->output_file_id && !find_file(*old->output_file_id, batch.created_at)) return conflict("its output file was deleted");
 
   batch.retry_of = id;
   batch.input_file_id = old->input_file_id;

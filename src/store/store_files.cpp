@@ -9,6 +9,11 @@ namespace penstock {
 namespace {
 
 constexpr const char* kFileColumns = "id, filename, purpose, bytes, created_ms, expires_ms, endpoint, model, lines";
+// Of a row of `files`: a batch reads it, as its input or, at first, as the output of the batch that it retries.
+constexpr const char* kInUse =
+    "EXISTS (SELECT 1 FROM batches b WHERE b." PENSTOCK_UNFINISHED
+    " AND (b.input_file_id = files.id OR (b.status = 'validating' AND b.retry_of ="
+    " (SELECT id FROM batches WHERE output_file_id = files.id))))";
 
 File read_file(const sql::Row& row) {
   File file;
@@ -44,10 +49,11 @@ void Store::insert_file(const File& file) {
        value_of(file.expires_at), value_of(endpoint), value_of(model), value_of(lines)});
 }
 
-std::optional<File> Store::find_file(const FileId& id) {
+std::optional<File> Store::find_file(const FileId& id, Timestamp now) {
   std::optional<File> file;
-  sql_.execute(fmt::format("SELECT {} FROM files WHERE id = $1", kFileColumns), {id.value},
-               [&](const sql::Row& row) { file = read_file(row); });
+  sql_.execute(
+      fmt::format("SELECT {} FROM files WHERE id = $1 AND (expires_ms IS NULL OR expires_ms > $2)", kFileColumns),
+      {id.value, to_ms(now)}, [&](const sql::Row& row) { file = read_file(row); });
   return file;
 }
 
@@ -57,7 +63,7 @@ std::vector<FileId> Store::all_file_ids() {
   return ids;
 }
 
-Result<Page<File>> Store::list_files(const FileQuery& query) {
+Result<Page<File>> Store::list_files(const FileQuery& query, Timestamp now) {
   std::int64_t after = query.ascending ? 0 : std::numeric_limits<std::int64_t>::max();
   if (query.after) {
     bool known = false;
@@ -69,10 +75,11 @@ Result<Page<File>> Store::list_files(const FileQuery& query) {
     if (!known) return no_such_file(*query.after, "after");
   }
 
-  const std::string statement = fmt::format("SELECT {} FROM files WHERE seq {} $1 {} ORDER BY seq {} LIMIT $2",
-                                            kFileColumns, query.ascending ? '>' : '<',
-                                            query.purpose ? "AND purpose = $3" : "", query.ascending ? "ASC" : "DESC");
-  std::vector<sql::Value> values = {after, query.limit + 1};
+  const std::string statement = fmt::format(
+      "SELECT {} FROM files WHERE seq {} $1 AND (expires_ms IS NULL OR expires_ms > $2) {} ORDER BY seq {} LIMIT $3",
+      kFileColumns, query.ascending ? '>' : '<', query.purpose ? "AND purpose = $4" : "",
+      query.ascending ? "ASC" : "DESC");
+  std::vector<sql::Value> values = {after, to_ms(now), query.limit + 1};
   if (query.purpose) values.emplace_back(*query.purpose);
   Page<File> page;
   sql_.execute(statement, values, [&](const sql::Row& row) { page.items.push_back(read_file(row)); });
@@ -81,23 +88,44 @@ Result<Page<File>> Store::list_files(const FileQuery& query) {
   return page;
 }
 
-Result<void> Store::delete_file(const FileId& id) {
-  bool in_use = false;
-  sql_.execute("SELECT 1 FROM batches b WHERE b." PENSTOCK_UNFINISHED
-               " AND (b.input_file_id = $1 OR (b.status = 'validating' AND b.retry_of ="
-               " (SELECT id FROM batches WHERE output_file_id = $1))) LIMIT 1",
-               {id.value}, [&](const sql::Row&) { in_use = true; });
-  if (in_use) {
-    return Error{Error::Kind::invalid_request,
-                 fmt::format("File {} is read by a batch that has not finished. Cancel the batch first.", id.value),
-                 "file_in_use", "id"};
-  }
+Result<void> Store::delete_file(const FileId& id, Timestamp now) {
+  if (!find_file(id, now)) return no_such_file(id);
   std::optional<std::int64_t> seq;
-  sql_.execute("DELETE FROM files WHERE id = $1 RETURNING seq", {id.value},
+  sql_.execute(fmt::format("DELETE FROM files WHERE id = $1 AND NOT {} RETURNING seq", kInUse), {id.value},
                [&](const sql::Row& row) { seq = row.integer(0); });
-  if (!seq) return no_such_file(id);
-  sql_.execute("INSERT INTO deleted_files (id, seq) VALUES ($1, $2)", {id.value, *seq});
+  if (!seq) {
+    return Error{
+        Error::Kind::invalid_request,
+        fmt::format("File {} is read by a batch that has not finished. Cancel the batch first.", id.value),
+        "file_in_use", "id"};
+  }
+  remember_removed(id, *seq);
   return {};
+}
+
+std::vector<FileId> Store::expire_files(Timestamp now) {
+  std::vector<FileId> ids;
+  std::vector<std::int64_t> seqs;
+  sql_.execute(fmt::format("DELETE FROM files WHERE expires_ms <= $1 AND NOT {} RETURNING id, seq", kInUse),
+               {to_ms(now)}, [&](const sql::Row& row) {
+                 ids.push_back({std::string(row.text(0))});
+                 seqs.push_back(row.integer(1));
+               });
+  for (std::size_t i = 0; i < ids.size(); ++i) remember_removed(ids[i], seqs[i]);
+  return ids;
+}
+
+std::optional<Timestamp> Store::next_file_expiry() {
+  std::optional<Timestamp> next;
+  sql_.execute(fmt::format("SELECT expires_ms FROM files WHERE expires_ms IS NOT NULL AND NOT {} "
+                           "ORDER BY expires_ms LIMIT 1",
+                           kInUse),
+               {}, [&](const sql::Row& row) { next = from_ms(row.integer(0)); });
+  return next;
+}
+
+void Store::remember_removed(const FileId& id, std::int64_t seq) {
+  sql_.execute("INSERT INTO deleted_files (id, seq) VALUES ($1, $2)", {id.value, seq});
 }
 
 }  // namespace penstock

@@ -13,6 +13,8 @@ namespace {
 using enum BatchStatus;
 
 constexpr Timestamp kNow{Millis(1'764'000'000'000)};
+constexpr Timestamp kExpiry = kNow + std::chrono::hours(1);
+constexpr Millis kTick{1};
 constexpr Moment kEarly{Millis(1'000)}, kLate{Millis(11'000)};  // a lease of ten seconds
 
 // Keeps how SQLite answers each statement.
@@ -40,8 +42,9 @@ class StoreTest : public testing::Test {
  protected:
   StoreTest() : connection(sql::open_sqlite(":memory:")), store(*connection) { store.migrate(); }
 
-  File add_file(const std::string& id, const std::string& purpose = "batch") {
-    const File file{FileId{id}, id + ".jsonl", purpose, 7, kNow, std::nullopt};
+  File add_file(const std::string& id, const std::string& purpose = "batch",
+                std::optional<Timestamp> expires_at = std::nullopt) {
+    const File file{FileId{id}, id + ".jsonl", purpose, 7, kNow, expires_at};
     store.insert_file(file);
     return file;
   }
@@ -153,7 +156,7 @@ class StoreTest : public testing::Test {
 TEST_F(StoreTest, MigratingAgainChangesNothing) {
   add_file("file-1");
   store.migrate();
-  EXPECT_TRUE(store.find_file(FileId{"file-1"}));
+  EXPECT_TRUE(store.find_file(FileId{"file-1"}, kNow));
 }
 
 TEST_F(StoreTest, RefusesASchemaOfANewerProgramInOneLine) {
@@ -172,22 +175,22 @@ TEST_F(StoreTest, RefusesASchemaOfANewerProgramInOneLine) {
 TEST_F(StoreTest, AFileComesBackAsItWasPut) {
   File file{FileId{"file-1"}, "a \"b\" ü\n.jsonl", "batch", 5'000'000'000, kNow, kNow + std::chrono::hours(720)};
   store.insert_file(file);
-  const File found = store.find_file(file.id).value();
+  const File found = store.find_file(file.id, kNow).value();
   EXPECT_EQ(found.filename, file.filename);
   EXPECT_EQ(found.purpose, file.purpose);
   EXPECT_EQ(found.bytes, file.bytes);
   EXPECT_EQ(found.created_at, file.created_at);
   EXPECT_EQ(found.expires_at, file.expires_at);
-  EXPECT_FALSE(store.find_file(FileId{"file-2"}));
+  EXPECT_FALSE(store.find_file(FileId{"file-2"}, kNow));
 }
 
 TEST_F(StoreTest, WhatTheCheckOfAFileFoundIsKept) {
   File file = add_file("file-1");
-  EXPECT_FALSE(store.find_file(file.id)->checked);
+  EXPECT_FALSE(store.find_file(file.id, kNow)->checked);
   file.id.value = "file-2";
   file.checked = CheckedInput{"/v1/embeddings", "m", 7};
   store.insert_file(file);
-  EXPECT_EQ(store.find_file(file.id)->checked, file.checked);
+  EXPECT_EQ(store.find_file(file.id, kNow)->checked, file.checked);
 }
 
 TEST_F(StoreTest, PagingSeesEachFileOnceWhileOthersComeAndGo) {
@@ -197,14 +200,14 @@ TEST_F(StoreTest, PagingSeesEachFileOnceWhileOthersComeAndGo) {
     std::multiset<std::string> seen;
     FileQuery query{.after = {}, .limit = 3, .ascending = ascending, .purpose = "keep"};
     for (bool more = true; more;) {
-      const Page<File> page = store.list_files(query).value();
+      const Page<File> page = store.list_files(query, kNow).value();
       for (const File& file : page.items) seen.insert(file.id.value);
       more = page.has_more;
       query.after = page.items.back().id;
       // Others come, and the very file that the next page starts after goes.
       add_file(fmt::format("file-new-{}-{}", ascending, seen.size()), "other");
-      EXPECT_TRUE(store.delete_file(*query.after));
-      for (const File& file : page.items) (void)store.delete_file(file.id);
+      EXPECT_TRUE(store.delete_file(*query.after, kNow));
+      for (const File& file : page.items) (void)store.delete_file(file.id, kNow);
     }
     EXPECT_EQ(std::set<std::string>(seen.begin(), seen.end()), kept);
     EXPECT_EQ(seen.size(), kept.size());
@@ -213,29 +216,29 @@ TEST_F(StoreTest, PagingSeesEachFileOnceWhileOthersComeAndGo) {
 
 TEST_F(StoreTest, FilesAreListedNewestFirstByDefault) {
   for (const char* id : {"file-a", "file-c", "file-b"}) add_file(id);
-  auto page = store.list_files({}).value();
+  auto page = store.list_files({}, kNow).value();
   ASSERT_EQ(page.items.size(), 3u);
   EXPECT_EQ(page.items[0].id.value, "file-b");
   EXPECT_EQ(page.items[2].id.value, "file-a");
   EXPECT_FALSE(page.has_more);
-  EXPECT_FALSE(store.list_files({{}, 3, false, {}}).value().has_more);
-  EXPECT_TRUE(store.list_files({{}, 2, false, {}}).value().has_more);
+  EXPECT_FALSE(store.list_files({{}, 3, false, {}}, kNow).value().has_more);
+  EXPECT_TRUE(store.list_files({{}, 2, false, {}}, kNow).value().has_more);
 }
 
 TEST_F(StoreTest, AllFileIdsAreThoseThatAreNotDeleted) {
   for (const char* id : {"file-a", "file-b", "file-c"}) add_file(id);
-  ASSERT_TRUE(store.delete_file(FileId{"file-b"}));
+  ASSERT_TRUE(store.delete_file(FileId{"file-b"}, kNow));
   auto ids = store.all_file_ids();
   std::sort(ids.begin(), ids.end());
   EXPECT_EQ(ids, (std::vector<FileId>{{"file-a"}, {"file-c"}}));
 }
 
 TEST_F(StoreTest, UnknownFilesAreToldInTheWordsOfTheContract) {
-  const auto deleted = store.delete_file(FileId{"file-x"});
+  const auto deleted = store.delete_file(FileId{"file-x"}, kNow);
   EXPECT_EQ(deleted.error().kind, Error::Kind::not_found);
   EXPECT_EQ(deleted.error().message, "No such File object: file-x");
   EXPECT_EQ(deleted.error().param, "id");
-  const auto listed = store.list_files({FileId{"file-x"}, 10, false, {}});
+  const auto listed = store.list_files({FileId{"file-x"}, 10, false, {}}, kNow);
   EXPECT_EQ(listed.error().kind, Error::Kind::not_found);
   EXPECT_EQ(listed.error().param, "after");
 }
@@ -243,12 +246,56 @@ TEST_F(StoreTest, UnknownFilesAreToldInTheWordsOfTheContract) {
 TEST_F(StoreTest, TheInputOfAnUnfinishedBatchIsNotDeleted) {
   const BatchId batch = add_batch("batch_1");
   const File file = add_file("file-in-batch_1");
-  EXPECT_EQ(store.delete_file(file.id).error().code, "file_in_use");
-  EXPECT_EQ(store.delete_file(file.id).error().kind, Error::Kind::invalid_request);
+  EXPECT_EQ(store.delete_file(file.id, kNow).error().code, "file_in_use");
+  EXPECT_EQ(store.delete_file(file.id, kNow).error().kind, Error::Kind::invalid_request);
   ASSERT_TRUE(store.fail_batch(batch, {}, 0, kNow));
-  EXPECT_TRUE(store.delete_file(file.id));
-  EXPECT_FALSE(store.find_file(file.id));
-  EXPECT_EQ(store.delete_file(file.id).error().kind, Error::Kind::not_found);
+  EXPECT_TRUE(store.delete_file(file.id, kNow));
+  EXPECT_FALSE(store.find_file(file.id, kNow));
+  EXPECT_EQ(store.delete_file(file.id, kNow).error().kind, Error::Kind::not_found);
+}
+
+TEST_F(StoreTest, AFileIsGoneFromTheMomentOfItsExpiryBeforeAnybodySweeps) {
+  const File file = add_file("file-1", "user_data", kExpiry);
+  EXPECT_TRUE(store.find_file(file.id, kExpiry - kTick));
+  EXPECT_EQ(store.list_files({}, kExpiry - kTick)->items.size(), 1u);
+  EXPECT_FALSE(store.find_file(file.id, kExpiry));
+  EXPECT_TRUE(store.list_files({}, kExpiry)->items.empty());
+  EXPECT_EQ(store.delete_file(file.id, kExpiry).error().kind, Error::Kind::not_found);
+  EXPECT_EQ(store.all_file_ids().size(), 1u);
+}
+
+TEST_F(StoreTest, ExpiryRemovesTheFilesThatAreLateAndTheyStillMarkTheirPlace) {
+  const File stays = add_file("file-1"), late = add_file("file-2", "batch", kExpiry);
+  const File later = add_file("file-3", "batch", kExpiry + kTick);
+  EXPECT_EQ(store.next_file_expiry(), kExpiry);
+  EXPECT_TRUE(store.expire_files(kExpiry - kTick).empty());
+  EXPECT_EQ(store.expire_files(kExpiry), std::vector<FileId>{late.id});
+  EXPECT_EQ(store.next_file_expiry(), kExpiry + kTick);
+  EXPECT_EQ(store.list_files({late.id, 10, false, {}}, kNow)->items.at(0).id, stays.id);
+  EXPECT_EQ(store.expire_files(kExpiry + kTick), std::vector<FileId>{later.id});
+  EXPECT_FALSE(store.next_file_expiry());
+}
+
+TEST_F(StoreTest, ExpirySparesTheInputOfABatchUntilThatHasEnded) {
+  const BatchId batch = add_batch("batch_1");
+  const File file = add_file("file-in-batch_1", "batch", kExpiry);
+  EXPECT_FALSE(store.next_file_expiry());
+  EXPECT_TRUE(store.expire_files(kExpiry).empty());
+  EXPECT_FALSE(store.find_file(file.id, kExpiry));
+  ASSERT_TRUE(store.fail_batch(batch, {}, 0, kExpiry));
+  EXPECT_EQ(store.next_file_expiry(), kExpiry);
+  EXPECT_EQ(store.expire_files(kExpiry), std::vector<FileId>{file.id});
+}
+
+TEST_F(StoreTest, FilesThatExpireAreFoundByTheirIndex) {
+  ExplainingConnection explaining(*connection);
+  Store explained(explaining);
+  explained.next_file_expiry();
+  explained.expire_files(kNow);
+  for (const char* words : {"files_expiring (expires_ms>?)", "files_expiring (expires_ms<?)", "batches_unfinished"}) {
+    EXPECT_NE(explaining.plan.find(words), std::string::npos) << words << " not in\n" << explaining.plan;
+  }
+  EXPECT_EQ(explaining.plan.find("TEMP"), std::string::npos) << explaining.plan;
 }
 
 // --- batches
@@ -256,9 +303,9 @@ TEST_F(StoreTest, TheInputOfAnUnfinishedBatchIsNotDeleted) {
 TEST_F(StoreTest, TheOutputOfABatchThatIsRetriedIsNotDeletedBeforeItsAnswersAreTakenOver) {
   const BatchId old = add_ended(2, 1);
   const Batch retry = retry_of(old).value();
-  EXPECT_EQ(store.delete_file({"file-out"}).error().code, "file_in_use");
+  EXPECT_EQ(store.delete_file({"file-out"}, kNow).error().code, "file_in_use");
   ASSERT_TRUE(store.start_batch(retry.id, "m", 2));
-  EXPECT_TRUE(store.delete_file({"file-out"}));
+  EXPECT_TRUE(store.delete_file({"file-out"}, kNow));
 }
 
 TEST_F(StoreTest, ARequestWithItsKeyIsRememberedForADay) {
@@ -365,7 +412,7 @@ TEST_F(StoreTest, OfTwoMovesThatCrossOneWins) {
   EXPECT_EQ(batch.finalizing_at, kNow + Millis(5));
   EXPECT_EQ(batch.cancelling_at, kNow + Millis(7));
   EXPECT_EQ(batch.counts, (Counts{10, 0, 0}));
-  EXPECT_FALSE(store.find_file(output.id));
+  EXPECT_FALSE(store.find_file(output.id, kNow));
 }
 
 TEST_F(StoreTest, AFailedBatchKeepsItsErrors) {
@@ -517,7 +564,7 @@ TEST_F(StoreTest, FinishingFreezesCountsAndUsageAndInsertsTheFiles) {
   EXPECT_EQ(after.usage, before.usage);
   EXPECT_EQ(after.output_file_id, output.id);
   EXPECT_EQ(after.error_file_id, errors.id);
-  EXPECT_TRUE(store.find_file(output.id) && store.find_file(errors.id));
+  EXPECT_TRUE(store.find_file(output.id, kNow) && store.find_file(errors.id, kNow));
   EXPECT_EQ(count("spans"), 0);
 }
 

@@ -83,7 +83,7 @@ TEST_F(UploadsTest, CompletionStoresTheFileAndGivesUpAllParts) {
   EXPECT_EQ(ended->upload.file_id, FileId{"file-1"});
   EXPECT_EQ(store.find_upload(upload.id, kNow)->status, UploadStatus::completed);
   EXPECT_EQ(store.find_upload(upload.id, kNow)->file_id, FileId{"file-1"});
-  EXPECT_TRUE(store.find_file({"file-1"}));
+  EXPECT_TRUE(store.find_file({"file-1"}, kNow));
   EXPECT_EQ(store.all_part_ids(), (std::vector<PartId>{{"part_c"}}));
 }
 
@@ -94,7 +94,7 @@ TEST_F(UploadsTest, OfTwoCompletionsOneWinsAndTheOtherStoresNothing) {
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().kind, Error::Kind::invalid_request);
   EXPECT_NE(second.error().message.find("file-1"), std::string::npos) << second.error().message;
-  EXPECT_FALSE(store.find_file({"file-2"}));
+  EXPECT_FALSE(store.find_file({"file-2"}, kNow));
 }
 
 TEST_F(UploadsTest, ACancelledUploadKeepsNoParts) {
@@ -128,7 +128,7 @@ TEST_F(UploadsTest, WhatHasEndedIsLeftAsItIs) {
     EXPECT_EQ(store.find_upload(id, kNow)->status, status) << id.value;
   }
   EXPECT_TRUE(store.all_part_ids().empty());
-  EXPECT_FALSE(store.find_file({"file-2"}));
+  EXPECT_FALSE(store.find_file({"file-2"}, kNow));
 }
 
 TEST_F(UploadsTest, UnknownUploadsAreNotFound) {
@@ -140,7 +140,7 @@ TEST_F(UploadsTest, UnknownUploadsAreNotFound) {
     EXPECT_EQ(error.message, "No such Upload object: upload_x");
   }
   EXPECT_TRUE(store.all_part_ids().empty());
-  EXPECT_FALSE(store.find_file({"file-1"}));
+  EXPECT_FALSE(store.find_file({"file-1"}, kNow));
 }
 
 TEST_F(UploadsTest, AnUploadExpiresByTheClockBeforeAnybodySweeps) {

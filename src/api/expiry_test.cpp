@@ -1,4 +1,4 @@
-#include "api/upload_expiry.h"
+#include "api/expiry.h"
 
 #include <gtest/gtest.h>
 
@@ -14,9 +14,9 @@ namespace {
 constexpr Millis kHour = std::chrono::hours(1);
 constexpr Millis kTick{1};
 
-class UploadExpiryTest : public testing::Test {
+class ExpiryTest : public testing::Test {
  protected:
-  ~UploadExpiryTest() override { run_task(loop, expiry.stop()); }
+  ~ExpiryTest() override { run_task(loop, expiry.stop()); }
 
   void add_upload(const std::string& id) {
     Upload upload;
@@ -25,6 +25,15 @@ class UploadExpiryTest : public testing::Test {
     upload.created_at = clock.now();
     upload.expires_at = upload.created_at + kHour;
     run_task(loop, db.write([&](Store& store) { store.insert_upload(upload); }));
+    expiry.notify();
+  }
+  void add_file(const std::string& id, std::optional<Millis> expires_after) {
+    const auto writer = blobs->create(id);
+    writer->write("file");
+    writer->commit();
+    File file{{id}, "in.jsonl", "batch", 4, clock.now(), std::nullopt};
+    if (expires_after) file.expires_at = file.created_at + *expires_after;
+    run_task(loop, db.write([&](Store& store) { store.insert_file(file); }));
     expiry.notify();
   }
   void add_part(const std::string& upload, const std::string& id) {
@@ -52,10 +61,10 @@ class UploadExpiryTest : public testing::Test {
   Db db{":memory:"};
   std::unique_ptr<BlobStore> blobs = open_local_blobs(folder / "blobs");
   asio::thread_pool io{1};
-  UploadExpiry expiry{loop, clock, db, *blobs, io};
+  Expiry expiry{loop, clock, db, *blobs, io};
 };
 
-TEST_F(UploadExpiryTest, AnUploadEndsAfterItsHourAndItsPartsGo) {
+TEST_F(ExpiryTest, AnUploadEndsAfterItsHourAndItsPartsGo) {
   expiry.start();
   add_upload("upload_1");
   add_part("upload_1", "part_a");
@@ -75,7 +84,41 @@ TEST_F(UploadExpiryTest, AnUploadEndsAfterItsHourAndItsPartsGo) {
   EXPECT_TRUE(has_blobs({}));
 }
 
-TEST_F(UploadExpiryTest, WhatWasLateBeforeTheStartEndsAtOnce) {
+TEST_F(ExpiryTest, AFileGoesWithItsBlobWhenItExpires) {
+  expiry.start();
+  add_file("file-1", 2 * kHour);
+  ASSERT_TRUE(has_alarm_in(2 * kHour));
+  add_file("file-2", kHour);  // sooner than what it waits for
+  add_file("file-3", std::nullopt);
+  ASSERT_TRUE(has_alarm_in(kHour));
+  clock.advance(kHour - kTick);
+  ASSERT_TRUE(has_alarm_in(kTick));
+  EXPECT_TRUE(has_blobs({"file-1", "file-2", "file-3"}));
+  clock.advance(kTick);
+  EXPECT_TRUE(has_blobs({"file-1", "file-3"}));
+  clock.advance(kHour);
+  EXPECT_TRUE(has_blobs({"file-3"}));
+}
+
+TEST_F(ExpiryTest, TheInputOfABatchGoesWhenThatHasEnded) {
+  expiry.start();
+  add_file("file-1", kHour);
+  Batch batch;
+  batch.id = {"batch_1"};
+  batch.input_file_id = {"file-1"};
+  ASSERT_TRUE(run_task(loop, db.write([&](Store& store) { return store.insert_batch(batch, {0, 0}); })));
+  add_upload("upload_1");
+  ASSERT_TRUE(has_alarm_in(kHour));
+  add_part("upload_1", "part_a");
+  clock.advance(kHour);
+  EXPECT_TRUE(has_blobs({"file-1"}));
+  ASSERT_TRUE(run_task(loop, db.write([&](Store& store) { return store.fail_batch(batch.id, {}, 0, clock.now()); })));
+  expiry.notify();
+  EXPECT_TRUE(has_blobs({}));
+}
+
+TEST_F(ExpiryTest, WhatWasLateBeforeTheStartEndsAtOnce) {
+  add_file("file-1", kHour);
   add_upload("upload_1");
   add_part("upload_1", "part_a");
   clock.advance(kHour);

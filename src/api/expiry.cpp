@@ -1,0 +1,63 @@
+#include "api/expiry.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "batch/plan.h"
+
+namespace penstock {
+namespace {
+
+std::optional<Timestamp> next_expiry(Store& store) {
+  const auto upload = store.next_upload_expiry(), file = store.next_file_expiry();
+  return upload && file ? std::min(upload, file) : std::max(upload, file);  // nothing is less than any time
+}
+
+}  // namespace
+
+void remove_file(BlobStore& blobs, const FileId& id) {
+  blobs.remove(plan_key(id));
+  blobs.remove(id.value);
+}
+
+void remove_parts(BlobStore& blobs, const std::vector<PartId>& parts) {
+  for (const PartId& id : parts) blobs.remove(id.value);
+}
+
+Expiry::Expiry(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, asio::thread_pool& io)
+    : clock_(clock), db_(db), blobs_(blobs), io_(io), changed_(loop), tasks_(loop) {}
+
+void Expiry::start() {
+  tasks_.keep("expiring files and uploads", clock_, [this] { return run(); });
+}
+
+Task<> Expiry::stop() {
+  tasks_.cancel();
+  co_await tasks_.join();
+}
+
+Task<> Expiry::run() {
+  while (true) {
+    const Timestamp now = clock_.now();
+    const Moment asked = clock_.monotonic();
+    const auto next = co_await db_.read(next_expiry);
+    if (!next) {
+      co_await changed_.wait();
+    } else if (*next > now) {
+      co_await changed_.wait_until(clock_, asked + (*next - now));
+    } else {
+      const auto uploads = co_await db_.write([&](Store& store) { return store.expire_uploads(now); });
+      for (const EndedUpload& one : uploads) {
+        log::info("upload {}: expired", one.upload.id.value);
+        co_await blocking(io_, [&] { remove_parts(blobs_, one.parts); });
+      }
+      const auto files = co_await db_.write([&](Store& store) { return store.expire_files(now); });
+      for (const FileId& id : files) {
+        log::info("file {}: expired", id.value);
+        co_await blocking(io_, [&] { remove_file(blobs_, id); });
+      }
+    }
+  }
+}
+
+}  // namespace penstock

@@ -1,0 +1,34 @@
+#pragma once
+#include "blob/blob_store.h"
+#include "store/db.h"
+
+namespace penstock {
+
+// Removes what is left of a file, or of an ended upload, that the store has just removed or ended. They block.
+void remove_file(BlobStore& blobs, const FileId& id);
+void remove_parts(BlobStore& blobs, const std::vector<PartId>& parts);
+
+// Removes files that have expired, ends uploads that were not completed in time, and removes the blobs of both. Loop
+// thread only; the referenced parts must outlive it.
+class Expiry {
+ public:
+  Expiry(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, asio::thread_pool& io);
+
+  // First what was late before.
+  void start();
+  // There is a new file or upload, just stored, or a batch has ended, which has files and reads its input no more.
+  void notify() { changed_.notify(); }
+  Task<> stop();
+
+ private:
+  Task<> run();
+
+  Clock& clock_;
+  Db& db_;
+  BlobStore& blobs_;
+  asio::thread_pool& io_;
+  Event changed_;
+  TaskGroup tasks_;
+};
+
+}  // namespace penstock
