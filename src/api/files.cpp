@@ -178,7 +178,9 @@ Task<Response> get_file_content(Context& c) {
   response.headers.add("Content-Type", "application/octet-stream");
   response.headers.add("Accept-Ranges", "bytes");
   ByteRange range{.kind = ByteRange::Kind::ignore, .first = 0, .length = reader->size()};
-  if (const auto header = c.request.headers.find("range")) {
+  // RFC 9110: ranges are for GET alone, and an If-Range is never true, since our files have neither ETag nor date.
+  const bool whole = c.request.method != "GET" || c.request.headers.find("if-range");
+  if (const auto header = c.request.headers.find("range"); header && !whole) {
     const ByteRange asked = parse_range(*header, reader->size());
     if (asked.kind == ByteRange::Kind::unsatisfiable) {
       Response refused = json_response(

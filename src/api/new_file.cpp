@@ -6,6 +6,7 @@
 #include <array>
 
 #include "batch/plan.h"
+#include "model/wire.h"
 
 namespace penstock {
 namespace {
@@ -34,6 +35,7 @@ bool is_jsonl(std::string_view filename) {
 }
 
 std::optional<Error> refuse(const NewFile& file, const Services::Limits& limits, const NewFileParams& params) {
+  if (!wire::is_utf8(file.filename)) return invalid_request("The file's name is not UTF-8.", params.filename);
   if (std::find(kPurposes.begin(), kPurposes.end(), file.purpose) == kPurposes.end()) {
     return invalid_request(
         fmt::format("Invalid value: '{}'. Supported values are: '{}'.", file.purpose, fmt::join(kPurposes, "', '")),

@@ -12,7 +12,8 @@ struct NewFileParams {
   std::string filename, bytes;
 };
 
-// Why the file is not taken: its purpose, or for one of a batch its name and size. The purpose is always in `purpose`.
+// Why the file is not taken: its purpose, a name that is not UTF-8, or for one of a batch its name and size. The
+// purpose is always in `purpose`.
 std::optional<Error> refuse(const NewFile& file, const Services::Limits& limits, const NewFileParams& params);
 
 // A file on its way into a blob. One that may be the input of a batch is checked as its bytes come, and its plan is

@@ -18,7 +18,7 @@ struct Route {
   Task<Response> (*handler)(Context&);
 };
 
-// {id} stands for one path segment; at the end of a path it takes the rest, since names of models have slashes.
+// {id} stands for one path segment, {name} for all that is left: names of models have slashes.
 constexpr std::array kRoutes = {
     Route{"POST", "/v1/files", create_file},
     Route{"GET", "/v1/files", list_files},
@@ -41,20 +41,21 @@ constexpr std::array kRoutes = {
     Route{"GET", "/v1/batches/{id}/events", follow_events},
     Route{"GET", "/v1/queue", get_queue},
     Route{"GET", "/v1/models", list_models},
-    Route{"GET", "/v1/models/{id}", get_model},
+    Route{"GET", "/v1/models/{name}", get_model},
     Route{"GET", "/healthz", health},
 };
 
-// The part of `path` that {id} stands for, empty for a route without one; nothing when the route is another.
+// What {id} or {name} stands for in `path`, empty for a route without one; nothing when the route is another.
 std::optional<std::string_view> match(std::string_view route, std::string_view path) {
-  constexpr std::string_view kId = "{id}";
-  const auto at = route.find(kId);
+  const auto at = route.find('{');
   if (at == std::string_view::npos) return route == path ? std::optional(std::string_view()) : std::nullopt;
-  const auto before = route.substr(0, at), after = route.substr(at + kId.size());
+  const auto before = route.substr(0, at), after = route.substr(route.find('}') + 1);
   if (path.size() <= before.size() + after.size() || !path.starts_with(before) || !path.ends_with(after)) {
     return std::nullopt;
   }
-  return path.substr(before.size(), path.size() - before.size() - after.size());
+  const auto id = path.substr(before.size(), path.size() - before.size() - after.size());
+  if (route.substr(at).starts_with("{id}") && id.find('/') != std::string_view::npos) return std::nullopt;
+  return id;
 }
 
 Response plain_error(int status, std::string message) {
@@ -62,27 +63,26 @@ Response plain_error(int status, std::string message) {
   return json_response(wire::to_json(Error{.kind = kind, .message = std::move(message)}), status);
 }
 
+// What every answer has.
+void add_headers(Response& response, const std::string& request_id, Millis took) {
+  response.headers.add("x-request-id", request_id);
+  response.headers.add("openai-processing-ms", std::to_string(took.count()));
+}
+
 Task<Response> route(Services& services, Request& request) {
   std::string allowed;
   const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
-  // Longer routes first: /v1/files/{id}/content is no file with the id "x/content".
-  const Route* best = nullptr;
-  std::string_view best_id;
   for (const Route& candidate : kRoutes) {
-    const auto id = match(candidate.path, request.path);
-    if (!id) continue;
+    const auto segment = match(candidate.path, request.path);
+    if (!segment) continue;
     if (candidate.method != method) {
       allowed += fmt::format("{}{}", allowed.empty() ? "" : ", ", candidate.method);
-    } else if (!best || candidate.path.size() > best->path.size()) {
-      best = &candidate;
-      best_id = *id;
+      continue;
     }
-  }
-  if (best) {
-    auto id = percent_decode(best_id);
+    auto id = percent_decode(*segment);
     if (!id) co_return plain_error(400, "The path of this request is not percent-encoded properly.");
     Context context{services, request, std::move(*id)};
-    co_return co_await best->handler(context);
+    co_return co_await candidate.handler(context);
   }
   if (allowed.empty())
     co_return plain_error(404, fmt::format("Unknown request URL: {} {}.", request.method, request.path));
@@ -92,6 +92,12 @@ Task<Response> route(Services& services, Request& request) {
 }
 
 }  // namespace
+
+Response refuse(const HttpError& error) {
+  Response response = plain_error(error.status(), error.what());
+  add_headers(response, random_id("req_"), Millis{0});
+  return response;
+}
 
 Task<Response> dispatch(Services& services, Request& request) {
   const Moment start = services.clock.monotonic();
@@ -115,8 +121,7 @@ Task<Response> dispatch(Services& services, Request& request) {
     log::error("{} {} ({}): {}", request.method, request.path, request_id, e.what());
     response = plain_error(500, "The server had an error while processing your request.");
   }
-  response.headers.add("x-request-id", request_id);
-  response.headers.add("openai-processing-ms", std::to_string((services.clock.monotonic() - start).count()));
+  add_headers(response, request_id, services.clock.monotonic() - start);
   co_return response;
 }
 

@@ -7,4 +7,7 @@ namespace penstock {
 // where an exception of a handler is caught. Loop thread; `services` outlives it.
 Task<Response> dispatch(Services& services, Request& request);
 
+// The same of a request that could not be read.
+Response refuse(const HttpError& error);
+
 }  // namespace penstock

@@ -142,7 +142,9 @@ class Run {
         Metadata{{kInputHash, read_input(options_.input, [&](std::string_view bytes) { writer->write(bytes); })}};
     writer->commit();
     batch.created_at = services_.clock.now();
-    batch.expires_at = batch.created_at + std::chrono::years(100);
+    constexpr std::chrono::seconds kForever = std::chrono::years(100);
+    batch.expires_at = batch.created_at + kForever;
+    batch.output_expires_after_seconds = kForever.count();
     const File file{.id = batch.input_file_id,
                     .filename = options_.input,
                     .purpose = "batch",

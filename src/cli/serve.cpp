@@ -38,8 +38,9 @@ int serve(const Config& config) {
   asio::signal_set signals(loop, SIGINT, SIGTERM);
   App app(loop, config);
   SystemClock clock(loop);
-  HttpServer server(loop, clock, {.host = config.listen_host, .port = config.listen_port},
-                    [&](Request& request) { return dispatch(app.services(), request); });
+  HttpServer server(
+      loop, clock, {.host = config.listen_host, .port = config.listen_port},
+      [&](Request& request) { return dispatch(app.services(), request); }, refuse);
   server.listen();
   TaskGroup tasks(loop);
   run_until_done(loop, serve_until_signal(app, server, tasks, clock, signals));

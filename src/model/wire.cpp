@@ -2,6 +2,7 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <simdjson.h>
 
 #include <boost/json.hpp>
 
@@ -353,10 +354,15 @@ std::string to_json(const Error& error) {
     default:
       break;
   }
-  return json::serialize(json::object{{"error", json::object{{"message", error.message},
-                                                             {"type", type},
-                                                             {"param", or_null(error.param)},
-                                                             {"code", or_null(error.code)}}}});
+  // It may hold a client's words.
+  std::string message = error.message;
+  if (!is_utf8(message)) {
+    for (char& c : message) c = static_cast<unsigned char>(c) < 0x80 ? c : '?';
+  }
+  return json::serialize(json::object{
+      {"error",
+       json::object{
+           {"message", message}, {"type", type}, {"param", or_null(error.param)}, {"code", or_null(error.code)}}}});
 }
 
 std::string deleted_file(const FileId& id) {
@@ -383,6 +389,10 @@ std::string queue(const std::vector<std::string>& items, std::string_view first_
                             depth_max > 0 ? std::to_string(depth_max) : "null",
                             json::serialize(json::object{{"status", worker.online ? "online" : "offline"},
                                                          {"last_seen_at", optional_time(worker.last_seen)}}));
+}
+
+bool is_utf8(std::string_view text) {
+  return simdjson::validate_utf8(text.data(), text.size());
 }
 
 std::string quoted(std::string_view text) {

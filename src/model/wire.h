@@ -60,6 +60,7 @@ struct WorkerState {
 std::string queue(const std::vector<std::string>& items, std::string_view first_id, std::string_view last_id,
                   std::int64_t depth_max, const WorkerState& worker);
 
+bool is_utf8(std::string_view text);
 // JSON text of a string, with its quotes.
 std::string quoted(std::string_view text);
 

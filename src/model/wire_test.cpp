@@ -374,6 +374,14 @@ TEST(ErrorJsonTest, HasAllFourKeysAndNullForNothing) {
             R"({"error":{"message":"w","type":"invalid_request_error","param":"p","code":"c"}})");
 }
 
+TEST(ErrorJsonTest, IsUtf8WhateverWordsOfAClientItHolds) {
+  for (const char* good : {"No such File: a", "No such File: ü😀"}) {
+    EXPECT_NE(to_json(Error{Kind::not_found, good}).find(good), std::string::npos);
+  }
+  const std::string text = to_json(Error{Kind::not_found, "No such File: a\xff\xc3z"});
+  EXPECT_NE(text.find("No such File: a??z"), std::string::npos) << text;
+}
+
 TEST(ListJsonTest, NamesFirstAndLastOrNull) {
   EXPECT_EQ(list({}, "", "", false), R"({"object":"list","data":[],"first_id":null,"last_id":null,"has_more":false})");
   EXPECT_EQ(list({R"({"id":"a"})", R"({"id":"b"})"}, "a", "b", true),

@@ -22,21 +22,20 @@ int hex_digit(char c) {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-std::optional<std::string> decode(std::string_view text, bool plus_is_space) {
+// The byte of the escape that starts at `i`; nothing when it is malformed.
+std::optional<char> unescape(std::string_view text, std::size_t i) {
+  if (text.size() - i < 3) return std::nullopt;
+  const int high = hex_digit(text[i + 1]), low = hex_digit(text[i + 2]);
+  if (high < 0 || low < 0) return std::nullopt;
+  return static_cast<char>(high * 16 + low);
+}
+
+std::string decode_form(std::string_view text) {
   std::string out;
-  out.reserve(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '+' && plus_is_space) {
-      out += ' ';
-    } else if (text[i] != '%') {
-      out += text[i];
-    } else {
-      if (text.size() - i < 3) return std::nullopt;
-      const int high = hex_digit(text[i + 1]), low = hex_digit(text[i + 2]);
-      if (high < 0 || low < 0) return std::nullopt;
-      out += static_cast<char>(high * 16 + low);
-      i += 2;
-    }
+    const auto escaped = text[i] == '%' ? unescape(text, i) : std::nullopt;
+    out += escaped ? *escaped : text[i] == '+' ? ' ' : text[i];
+    if (escaped) i += 2;
   }
   return out;
 }
@@ -76,14 +75,21 @@ std::optional<std::string> query_param(std::string_view query, std::string_view 
     const std::string_view pair = query.substr(0, end);
     query.remove_prefix(std::min(end + 1, query.size()));
     const std::size_t equals = std::min(pair.find('='), pair.size());
-    if (decode(pair.substr(0, equals), true) != name) continue;
-    return decode(pair.substr(std::min(equals + 1, pair.size())), true);
+    if (decode_form(pair.substr(0, equals)) != name) continue;
+    return decode_form(pair.substr(std::min(equals + 1, pair.size())));
   }
   return std::nullopt;
 }
 
 std::optional<std::string> percent_decode(std::string_view text) {
-  return decode(text, false);
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto escaped = text[i] == '%' ? unescape(text, i) : text[i];
+    if (!escaped) return std::nullopt;
+    if (text[i] == '%') i += 2;
+    out += *escaped;
+  }
+  return out;
 }
 
 ByteRange parse_range(std::string_view header, std::uint64_t size) {

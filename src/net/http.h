@@ -79,7 +79,8 @@ struct Response {
 // The whole body. Throws HttpError 413 when it is larger.
 Task<std::string> read_all(ByteSource& body, std::size_t size_max);
 
-// The value of one query parameter, percent-decoded ('+' is a space); nothing when it is absent.
+// The value of one query parameter, percent-decoded ('+' is a space, a malformed escape stays as it is); nothing when
+// it is absent.
 std::optional<std::string> query_param(std::string_view query, std::string_view name);
 
 // Percent-decoding of one path segment; nothing when malformed.

@@ -85,44 +85,17 @@ const char* reason_of(int status) {
       return "Request Header Fields Too Large";
     case 500:
       return "Internal Server Error";
-    case 501:
-      return "Not Implemented";
     case 502:
       return "Bad Gateway";
     case 503:
       return "Service Unavailable";
     case 504:
       return "Gateway Timeout";
-    case 505:
-      return "HTTP Version Not Supported";
     case 507:
       return "Insufficient Storage";
     default:
       return "";
   }
-}
-
-std::string json_string(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\', out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\u{:04x}", static_cast<int>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out += '"';
-}
-
-Response error_response(const HttpError& error) {
-  Response response{.status = error.status()};
-  response.headers.add("Content-Type", "application/json");
-  response.body =
-      fmt::format(R"({{"error":{{"message":{},"type":"{}","param":null,"code":null}}}})", json_string(error.what()),
-                  error.status() < 500 ? "invalid_request_error" : "server_error");
-  return response;
 }
 
 // Seen also behind bytes that are not read yet.
@@ -154,11 +127,12 @@ using SessionList = boost::intrusive::list<Session, boost::intrusive::constant_t
 struct HttpServer::Impl {
   class Body;
 
-  Impl(asio::io_context& the_loop, Clock& the_clock, Options the_options, Handler the_handler)
+  Impl(asio::io_context& the_loop, Clock& the_clock, Options the_options, Handler the_handler, Refusal the_refusal)
       : loop(the_loop),
         clock(the_clock),
         options(std::move(the_options)),
         handler(std::move(the_handler)),
+        refusal(std::move(the_refusal)),
         acceptor(the_loop),
         tasks(the_loop) {}
 
@@ -184,6 +158,7 @@ struct HttpServer::Impl {
   Clock& clock;
   const Options options;
   const Handler handler;
+  const Refusal refusal;
   tcp::acceptor acceptor;
   TaskGroup tasks;
   SessionList sessions;
@@ -342,7 +317,7 @@ Task<bool> HttpServer::Impl::serve_request(Session& session) {
     request.client_gone = [&session] { return is_closed_by_peer(session.socket); };
     response = co_await handler(request);
   } catch (const HttpError& e) {
-    response = error_response(e);
+    response = refusal(e);
     failed = true;
   }
 
@@ -482,10 +457,16 @@ void HttpServer::Impl::sweep() {
   if (!sessions.empty()) arm_sweep();
 }
 
-HttpServer::HttpServer(asio::io_context& loop, Clock& clock, Options options, Handler handler)
-    : impl_(std::make_unique<Impl>(loop, clock, std::move(options), std::move(handler))) {}
+HttpServer::HttpServer(asio::io_context& loop, Clock& clock, Options options, Handler handler, Refusal refusal)
+    : impl_(std::make_unique<Impl>(loop, clock, std::move(options), std::move(handler), std::move(refusal))) {}
 
 HttpServer::~HttpServer() = default;
+
+Response HttpServer::in_plain_words(const HttpError& error) {
+  Response response{.status = error.status(), .body = error.what()};
+  response.headers.add("Content-Type", "text/plain");
+  return response;
+}
 
 void HttpServer::listen() {
   const Options& options = impl_->options;

@@ -6,11 +6,13 @@
 namespace penstock {
 
 // An HTTP/1.1 server on one loop thread: keep-alive, pipelining in order, chunked bodies both ways,
-// `Expect: 100-continue` answered when the handler first reads the body, HEAD. Malformed requests are answered 4xx with
-// an OpenAI-shaped error body, then closed. Every connection has deadlines, checked by one sweep.
+// `Expect: 100-continue` answered when the handler first reads the body, HEAD. Malformed requests are answered 4xx,
+// then closed. Every connection has deadlines, checked by one sweep.
 class HttpServer {
  public:
   using Handler = std::function<Task<Response>(Request&)>;
+  // The answer to a request that the server or a handler refuses by HttpError.
+  using Refusal = std::function<Response(const HttpError&)>;
 
   struct Options {
     std::string host = "127.0.0.1";
@@ -25,7 +27,7 @@ class HttpServer {
   // MB, else the connection closes. An exception other than HttpError that leaves it ends the connection: the API's
   // route boundary lets none out. Destroy the server only when run() and stop() have ended, or when its loop no longer
   // runs.
-  HttpServer(asio::io_context& loop, Clock& clock, Options options, Handler handler);
+  HttpServer(asio::io_context& loop, Clock& clock, Options options, Handler handler, Refusal refusal = in_plain_words);
   ~HttpServer();
 
   // Binds and listens; throws UsageError naming the address when that fails.
@@ -37,6 +39,9 @@ class HttpServer {
 
   // Stops accepting and closes idle connections; requests under way may end until `patience` is over.
   Task<> stop(Millis patience);
+
+  // A Refusal: its text, and nothing else.
+  static Response in_plain_words(const HttpError& error);
 
  private:
   struct Impl;

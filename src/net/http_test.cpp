@@ -51,7 +51,7 @@ TEST(QueryParam, IsDecodedAndTheFirstOfItsName) {
   EXPECT_EQ(query_param("a=b=c", "a"), "b=c");
   EXPECT_EQ(query_param("ab=1", "a"), std::nullopt);
   EXPECT_EQ(query_param("", "a"), std::nullopt);
-  EXPECT_EQ(query_param("a=%zz", "a"), std::nullopt);
+  EXPECT_EQ(query_param("a=%zz%4&b=%41", "a"), "%zz%4");  // malformed escapes are what they look like
 }
 
 TEST(PercentDecode, RefusesWhatIsCutShort) {
@@ -135,43 +135,39 @@ TEST(ParseRequestHead, ReadsWhatAHandlerNeeds) {
 }
 
 TEST(ParseRequestHead, RefusesWhatTwoReadersCouldReadInTwoWays) {
-  struct Case {
-    const char* head;
-    int status = 400;
-  };
-  for (const Case& c : std::initializer_list<Case>{
-           {"GET / HTTP/1.1\r\n\r\n"},  // no Host
-           {"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"},
-           {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n"},
-           {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n"},
-           {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n"},
-           {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n"},
-           {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n"},
-           {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n"},
-           {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n"},
-           {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n"},
-           {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\n"},
-           {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"},
-           {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n"},
-           {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"},
-           {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501},
-           {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", 501},
-           {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0b"
-            "chunked\r\n\r\n"},
-           {"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"},
-           {"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n"},
-           {"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n"},
-           {"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n"},
-           {"GET  / HTTP/1.1\r\nHost: a\r\n\r\n"},
-           {"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505},
-           {"GET /\r\n\r\n"},
-           {"\x16\x03\x01\r\n\r\n"},
+  for (const char* head : {
+           "GET / HTTP/1.1\r\n\r\n",  // no Host
+           "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n",
+           "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0b"
+           "chunked\r\n\r\n",
+           "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+           "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
+           "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
+           "GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+           "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+           "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+           "GET /\r\n\r\n",
+           "\x16\x03\x01\r\n\r\n",
        }) {
     try {
-      parse_request_head(c.head);
-      ADD_FAILURE() << "accepted: " << c.head;
+      parse_request_head(head);
+      ADD_FAILURE() << "accepted: " << head;
     } catch (const HttpError& e) {
-      EXPECT_EQ(e.status(), c.status) << c.head << e.what();
+      EXPECT_EQ(e.status(), 400) << head << e.what();
     }
   }
 }

@@ -53,7 +53,7 @@ class HeadParser : public http::basic_parser<is_request> {
         break;
       case http::field::transfer_encoding:
         if (head_.chunked) throw HttpError(400, "more than one Transfer-Encoding");
-        if (!iequals(value, "chunked")) throw HttpError(501, "the only transfer coding served is chunked");
+        if (!iequals(value, "chunked")) throw HttpError(400, "the only transfer coding served is chunked");
         head_.chunked = true;
         break;
       case http::field::host:
@@ -104,7 +104,7 @@ MessageHead parse_head(std::string_view bytes) {
   HeadParser<is_request> parser(head);
   error_code error;
   parser.put(asio::buffer(bytes), error);
-  if (error == http::error::bad_version) throw HttpError(is_request ? 505 : 400, "not HTTP/1.1");
+  if (error == http::error::bad_version) throw HttpError(400, "not HTTP/1.1");
   if (error) throw HttpError(400, "malformed head: " + error.message());
   if (!parser.is_header_done()) throw HttpError(400, "malformed head");
   return head;

@@ -1,5 +1,6 @@
 """The built binary as the tests drive it: a server to start, kill and start again, and `penstock run`."""
 
+import http.client
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import httpx2
 import openai
+import pytest
 
 ROOT = Path(__file__).parents[2]
 BINARY = ROOT / "build/release/penstock"
@@ -121,6 +123,48 @@ class Server:
     def client(self):
         # Without retries a test sees each answer as it came.
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key="any", max_retries=0)
+
+
+class Connection:
+    """A connection on which a test says every byte itself."""
+
+    def __init__(self, server):
+        self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        self._file = self._socket.makefile("rb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+        self._socket.close()
+
+    def send(self, content):
+        self._socket.sendall(content)
+
+    def answer(self, has_body=True):
+        """The next answer: its status, headers and body."""
+        status = int(self._file.readline().split()[1])
+        headers = http.client.parse_headers(self._file)
+        return status, headers, self._file.read(int(headers["Content-Length"])) if has_body else b""
+
+    def is_closed(self):
+        """Whether the server says no more and closes."""
+        return self._file.read() == b""
+
+
+def blobs(server):
+    """The names of what the server keeps on its disk."""
+    return sorted(path.name for path in (server.folder / "data/blobs").iterdir() if path.is_file())
+
+
+def refused(call, words="", status=400):
+    """Calls, expects a refusal and returns it."""
+    with pytest.raises(openai.APIStatusError, match=words or None) as failure:
+        call()
+    assert failure.value.status_code == status
+    assert set(failure.value.body) == {"message", "type", "param", "code"}
+    return failure.value
 
 
 def line(custom_id, body=None, url="/v1/chat/completions", **overrides):

@@ -1,4 +1,4 @@
-"""Files that come in parts, sent by the official client."""
+"""Contract, section 4: uploads, files that come in parts."""
 
 import hashlib
 import sqlite3
@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from fake_engine import MODEL, FakeEngine
-from penstock import Server, finished, jsonl, line, output_lines, wait_until
+from penstock import Server, blobs, finished, jsonl, line, output_lines, refused, wait_until
 
 HOUR = 3600
 PART_MAX = 64 * 1024 * 1024
@@ -39,21 +39,8 @@ def send(client, upload, *contents):
     return [client.uploads.parts.create(upload.id, data=content).id for content in contents]
 
 
-def blobs(server):
-    return sorted(path.name for path in (server.folder / "data/blobs").iterdir() if path.is_file())
-
-
 def part_blobs(server):
     return [name for name in blobs(server) if name.startswith("part")]
-
-
-def refused(call, words="", status=400):
-    """Calls, expects a refusal and returns it."""
-    with pytest.raises(openai.APIStatusError, match=words or None) as failure:
-        call()
-    assert failure.value.status_code == status
-    assert set(failure.value.body) == {"message", "type", "param", "code"}
-    return failure.value
 
 
 def test_file_sent_in_chunks_is_the_input_of_a_batch(client):
