@@ -55,6 +55,7 @@ void Validator::line(std::string_view text) {
     error.line = number_;
     return fault(std::move(error));
   }
+  inputs_ += facts->inputs;
   if (!seen_.insert(facts->custom_id_hash).second) {
     return fault({.code = "duplicate_custom_id",
                   .message = fmt::format("The custom_id '{}' for this request is a duplicate of another request. The "
@@ -134,6 +135,10 @@ Validated Validator::finish() {
   if (rules_.lines_max > 0 && requests_ > rules_.lines_max) {
     fault(file_error("too_many_tasks", fmt::format("The input file has {} requests; a batch may have at most {}.",
                                                    requests_, rules_.lines_max)));
+  } else if (rules_.lines_max > 0 && inputs_ > rules_.lines_max) {
+    fault(file_error("too_many_tasks", fmt::format("The requests of the input file have {} inputs; a batch may have at "
+                                                   "most {}.",
+                                                   inputs_, rules_.lines_max)));
   }
   if (result_.error_total > 0) result_.entries.clear();
   result_.endpoint = std::move(rules_.endpoint);

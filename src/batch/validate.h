@@ -9,7 +9,7 @@ namespace penstock {
 
 struct ValidationRules {
   std::string endpoint;                                      // empty: that of the first line
-  std::int64_t lines_max = 50'000;                           // 0: no limit
+  std::int64_t lines_max = 50'000;                           // of inputs to embed, too; 0: no limit
   std::optional<std::set<std::string, std::less<>>> models;  // those that are served, when that is known
 };
 
@@ -47,7 +47,7 @@ class Validator {
   std::string carry_;         // an unfinished line
   std::uint64_t offset_ = 0;  // of the next line in the file
   std::int64_t number_ = 0;   // of the last line, from 1
-  std::int64_t requests_ = 0;
+  std::int64_t requests_ = 0, inputs_ = 0;
   bool oversized_ = false;  // inside a line that is too long: skip to its end
 };
 

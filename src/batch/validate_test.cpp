@@ -168,6 +168,46 @@ TEST(ValidateTest, TooManyRequestsAreOneErrorWithTheLimit) {
   EXPECT_EQ(check(input_lines(0, 5), rules(0)).entries.size(), 5u);  // no limit
 }
 
+std::string embedding(const std::string& id, const std::string& input, const std::string& url = "/v1/embeddings") {
+  return fmt::format(R"({{"custom_id":"{}","method":"POST","url":"{}","body":{{"model":"m","prompt":{},"input":{}}}}})",
+                     id, url, input, input) +
+         "\n";
+}
+
+// `count` times the same element.
+std::string json_list(int count, const std::string& element) {
+  std::string list;
+  for (int i = 0; i < count; ++i) list += (i > 0 ? "," : "") + element;
+  return "[" + list + "]";
+}
+
+TEST(ValidateTest, InputsToEmbedHaveTheLimitOfRequests) {
+  const auto total = [](const std::string& input, std::int64_t max) {
+    return faults(check(input, {.endpoint = "/v1/embeddings", .lines_max = max, .models = {}}));
+  };
+  const std::string most = embedding("a", json_list(49'999, R"("x")"));
+  EXPECT_EQ(total(most + embedding("b", R"("x")"), 50'000), Faults{});
+  const std::string two = embedding("b", json_list(2, R"("x")"));
+  EXPECT_EQ(total(most + two, 50'000), Faults{"too_many_tasks - @file"});
+  EXPECT_EQ(total(most + two, 0), Faults{});  // no limit
+  const Validated checked = check(most + two, {.endpoint = "/v1/embeddings", .models = {}});
+  EXPECT_EQ(checked.errors[0].message,
+            "The requests of the input file have 50001 inputs; a batch may have at most 50000.");
+  EXPECT_TRUE(checked.entries.empty());
+
+  const std::string tokens = json_list(60'000, "7");
+  EXPECT_EQ(total(embedding("a", tokens) + embedding("b", "[[1,2],[3]]"), 3), Faults{});
+  EXPECT_EQ(total(embedding("a", tokens) + embedding("b", "[[1,2],[3]]"), 2), Faults{"too_many_tasks - @file"});
+  EXPECT_EQ(total(embedding("a", "[]") + two, 2), Faults{});  // the engine refuses the first
+  EXPECT_EQ(total(two + "bad\n" + two, 3),
+            (Faults{"invalid_json_line - @2", "duplicate_custom_id custom_id @3", "too_many_tasks - @file"}));
+  for (const char* url : {"/v1/completions", "/v1/responses"}) {
+    EXPECT_EQ(
+        check(embedding("a", json_list(9, R"("x")"), url), {.endpoint = url, .lines_max = 2, .models = {}}).error_total,
+        0);
+  }
+}
+
 TEST(ValidateTest, OneModelIsAllowedAndItMustBeServed) {
   const Validated mixed = check(input_line(0, "a") + input_line(1, "b") + input_line(2, "a"));
   EXPECT_EQ(faults(mixed), Faults{"mismatched_model body.model @2"});

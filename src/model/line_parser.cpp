@@ -47,6 +47,14 @@ const char* required_field(std::string_view endpoint) {
   return "input";
 }
 
+// How many texts there are to embed: a list has one in each element, unless they are the tokens of a single one.
+std::int64_t input_count(element input) {
+  simdjson::dom::array list;
+  if (input.get(list)) return 1;
+  const bool tokens = list.begin() != list.end() && (*list.begin()).is_number();
+  return tokens ? 1 : static_cast<std::int64_t>(list.size());
+}
+
 std::string capitalized(std::string text) {
   text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
   return text;
@@ -124,7 +132,10 @@ boost::system::result<LineFacts, LineError> LineParser::check(std::string_view l
                       fmt::format("body.{}", required));
   }
   const XXH128_hash_t hash = XXH3_128bits_withSeed(custom_id.data(), custom_id.size(), hash_seed());
-  return LineFacts{.custom_id_hash = {hash.low64, hash.high64}, .custom_id = custom_id, .model = model_name};
+  return LineFacts{.custom_id_hash = {hash.low64, hash.high64},
+                   .custom_id = custom_id,
+                   .model = model_name,
+                   .inputs = endpoint == "/v1/embeddings" ? input_count(*input) : 1};
 }
 
 std::string_view LineParser::url(std::string_view line) {

@@ -25,6 +25,7 @@ struct LineFacts {
   Hash128 custom_id_hash;      // of the unescaped characters
   std::string_view custom_id;  // unescaped
   std::string_view model;
+  std::int64_t inputs = 1;  // texts to embed, of a line for /v1/embeddings
 };
 
 // What dispatch needs of a good line: bytes of the line itself, as the client wrote them.
