@@ -50,41 +50,53 @@ void Validator::line(std::string_view text) {
     if (endpoints().contains(url)) rules_.endpoint = url;
   }
   auto facts = parser_.check(content, rules_.endpoint);
+  admit();
   if (!facts) {
     LineError error = facts.error();
     error.line = number_;
     return fault(std::move(error));
   }
   inputs_ += facts->inputs;
-  if (!seen_.insert(facts->custom_id_hash).second) {
+  seen_.prefetch(facts->custom_id_hash);
+  last_.custom_id_hash = facts->custom_id_hash;
+  last_.custom_id = facts->custom_id;
+  last_.model = facts->model;
+  last_.number = number_;
+  last_.offset = at + skipped;
+  last_.length = static_cast<std::uint32_t>(content.size());
+  waiting_ = true;
+}
+
+void Validator::admit() {
+  if (!std::exchange(waiting_, false)) return;
+  if (!seen_.insert(last_.custom_id_hash)) {
     return fault({.code = "duplicate_custom_id",
                   .message = fmt::format("The custom_id '{}' for this request is a duplicate of another request. The "
                                          "custom_id parameter must be unique for each request in a batch.",
-                                         shown(facts->custom_id)),
+                                         shown(last_.custom_id)),
                   .param = "custom_id",
-                  .line = number_});
+                  .line = last_.number});
   }
   if (result_.model.empty()) {
-    if (rules_.models && !rules_.models->contains(facts->model)) {
+    if (rules_.models && !rules_.models->contains(last_.model)) {
       return fault(
           {.code = "model_not_found",
-           .message = fmt::format("The provided model '{}' is not supported by the Batch API.", shown(facts->model)),
+           .message = fmt::format("The provided model '{}' is not supported by the Batch API.", shown(last_.model)),
            .param = "body.model",
-           .line = number_});
+           .line = last_.number});
     }
-    result_.model = facts->model;
-  } else if (facts->model != result_.model) {
+    result_.model = last_.model;
+  } else if (last_.model != result_.model) {
     return fault({.code = "mismatched_model",
                   .message = fmt::format("The model '{}' for this request does not match the rest of the batch. Each "
                                          "batch must contain requests for a single model.",
-                                         shown(facts->model)),
+                                         shown(last_.model)),
                   .param = "body.model",
-                  .line = number_});
+                  .line = last_.number});
   }
   if (result_.error_total > 0) return;  // nothing will run, so no plan is needed
-  result_.entries.push_back({.offset = at + skipped,
-                             .length = static_cast<std::uint32_t>(content.size()),
-                             .index = static_cast<std::uint32_t>(result_.entries.size())});
+  result_.entries.push_back(
+      {.offset = last_.offset, .length = last_.length, .index = static_cast<std::uint32_t>(result_.entries.size())});
 }
 
 void Validator::feed(std::string_view bytes) {
@@ -108,6 +120,7 @@ void Validator::feed(std::string_view bytes) {
       offset_ += carry_.size() + part.size() + (whole ? 1 : 0);
       carry_.clear();
       oversized_ = !whole;
+      admit();
       fault({.code = "invalid_request",
              .message = fmt::format("This line is longer than {} bytes.", kLineSizeMax),
              .param = std::nullopt,
@@ -128,6 +141,7 @@ Validated Validator::finish() {
     carry_.reserve(carry_.size() + kLinePadding);
     line(carry_);
   }
+  admit();
   if (requests_ == 0 && result_.error_total == 0) {
     fault(file_error("empty_file",
                      "The input file is empty. Please ensure that the batch contains at least one request."));

@@ -1,7 +1,7 @@
 #pragma once
-#include <boost/unordered/unordered_flat_set.hpp>
 #include <set>
 
+#include "batch/hash_set.h"
 #include "blob/blob_store.h"
 #include "model/line_parser.h"
 
@@ -25,7 +25,7 @@ struct Validated {
   std::int64_t error_total = 0;
 };
 
-// Checks an input file as its bytes come, in memory of 16 bytes a line, some 24 bytes a custom_id, and the longest
+// Checks an input file as its bytes come, in memory of 16 bytes a line, some 25 bytes a custom_id, and the longest
 // line. Physical lines end with LF; blank ones are skipped; a UTF-8 byte order mark in front is skipped. One thread.
 class Validator {
  public:
@@ -34,15 +34,25 @@ class Validator {
   Validated finish();
 
  private:
-  struct Hasher {
-    std::size_t operator()(const Hash128& h) const { return h.low; }
+  // A line that is good by itself. It is compared with the others only when the next one has been parsed: by then its
+  // place in the set, which is seldom in the cache, has been fetched.
+  struct Good {
+    Hash128 custom_id_hash{};
+    std::string custom_id, model;
+    std::int64_t number = 0;
+    std::uint64_t offset = 0;
+    std::uint32_t length = 0;
   };
+
   void line(std::string_view text);
+  void admit();  // the last good line, if that has not been done
   void fault(LineError error);
 
   ValidationRules rules_;
   LineParser parser_;
-  boost::unordered_flat_set<Hash128, Hasher> seen_;
+  HashSet seen_;
+  Good last_;
+  bool waiting_ = false;  // `last_` is to be admitted
   Validated result_;
   std::string carry_;         // an unfinished line
   std::uint64_t offset_ = 0;  // of the next line in the file

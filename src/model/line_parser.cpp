@@ -27,8 +27,9 @@ LineError line_error(std::string code, std::string message, std::optional<std::s
   return {.code = std::move(code), .message = std::move(message), .param = std::move(param), .line = std::nullopt};
 }
 
-LineError missing(const char* name) {
-  return line_error("missing_required_parameter", fmt::format("Missing required parameter: '{}'.", name), name);
+LineError missing(std::string_view name) {
+  return line_error("missing_required_parameter", fmt::format("Missing required parameter: '{}'.", name),
+                    std::string(name));
 }
 
 LineError wrong_type(const std::string& name, std::string_view expected) {
@@ -41,7 +42,7 @@ LineError repeated(std::string_view name) {
 }
 
 // The field of a body without which its endpoint cannot answer.
-const char* required_field(std::string_view endpoint) {
+std::string_view required_field(std::string_view endpoint) {
   if (endpoint == "/v1/chat/completions") return "messages";
   if (endpoint == "/v1/completions") return "prompt";
   return "input";
@@ -85,13 +86,14 @@ boost::system::result<LineFacts, LineError> LineParser::check(std::string_view l
   if (root.get(object)) return line_error("invalid_request", "Each line must be a JSON object.", std::nullopt);
 
   // Parsers disagree on which of two equal keys counts, so a line that repeats one we or the engine act on is refused.
-  constexpr const char* kNames[] = {"custom_id", "method", "url", "body"};
+  constexpr std::string_view kNames[] = {"custom_id", "method", "url", "body"};
   std::optional<element> values[4];
-  for (const auto field : object) {
+  for (auto field = object.begin(); field != object.end(); ++field) {
+    const std::string_view key = field.key();
     for (int i = 0; i < 4; ++i) {
-      if (field.key != kNames[i]) continue;
-      if (values[i]) return repeated(kNames[i]);
-      values[i] = field.value;
+      if (key != kNames[i]) continue;
+      if (values[i]) return repeated(key);
+      values[i] = field.value();
     }
   }
   for (int i = 0; i < 4; ++i) {
@@ -110,16 +112,17 @@ boost::system::result<LineFacts, LineError> LineParser::check(std::string_view l
     return line_error("invalid_url", "The URL provided for this request does not match the batch endpoint.", "url");
   }
 
-  const char* const required = required_field(endpoint);
+  const std::string_view required = required_field(endpoint);
   std::optional<element> model, stream, input;
-  for (const auto field : body) {
-    std::optional<element>* slot = field.key == "model"    ? &model
-                                   : field.key == "stream" ? &stream
-                                   : field.key == required ? &input
-                                                           : nullptr;
+  for (auto field = body.begin(); field != body.end(); ++field) {
+    const std::string_view key = field.key();
+    std::optional<element>* slot = key == "model"    ? &model
+                                   : key == "stream" ? &stream
+                                   : key == required ? &input
+                                                     : nullptr;
     if (!slot) continue;
-    if (*slot) return repeated(fmt::format("body.{}", field.key));
-    *slot = field.value;
+    if (*slot) return repeated(fmt::format("body.{}", key));
+    *slot = field.value();
   }
   if (bool streaming = false; stream && !stream->get(streaming) && streaming) {
     return line_error("streaming_unsupported", "Streaming is not supported in the Batch API.", "body.stream");
@@ -128,7 +131,7 @@ boost::system::result<LineFacts, LineError> LineParser::check(std::string_view l
   if (model && !model->is_null() && model->get(model_name)) return wrong_type("body.model", "a string");
   if (model_name.empty()) return line_error("invalid_request", "Model parameter is required.", "body.model");
   if (!input || input->is_null()) {
-    return line_error("invalid_request", fmt::format("{} parameter is required.", capitalized(required)),
+    return line_error("invalid_request", fmt::format("{} parameter is required.", capitalized(std::string(required))),
                       fmt::format("body.{}", required));
   }
   const XXH128_hash_t hash = XXH3_128bits_withSeed(custom_id.data(), custom_id.size(), hash_seed());

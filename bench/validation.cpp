@@ -1,0 +1,182 @@
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <simdjson.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+#include <fstream>
+#include <random>
+
+#include "base/error.h"
+#include "batch/validate.h"
+
+// What the strict check of an input file costs, beside a bare parse of the same lines.
+namespace penstock {
+namespace {
+
+constexpr const char* kEndpoint = "/v1/chat/completions";
+
+// A file that goes with the process.
+class Scratch {
+ public:
+  explicit Scratch(const std::string& folder) : fd_(::open(folder.c_str(), O_TMPFILE | O_RDWR, 0600)) {
+    if (fd_ < 0) throw UsageError(fmt::format("cannot make a file in {}: {}", folder, std::strerror(errno)));
+  }
+  ~Scratch() { ::close(fd_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  void append(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+      if (n < 0) throw UsageError(fmt::format("cannot write the input: {}", std::strerror(errno)));
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+      size_ += static_cast<std::uint64_t>(n);
+    }
+  }
+  std::uint64_t size() const { return size_; }
+  // Up to `size` bytes from `offset`; less at the end.
+  std::size_t read(std::uint64_t offset, char* to, std::size_t size) const {
+    std::size_t got = 0;
+    for (ssize_t n = 1; n > 0 && got < size; got += static_cast<std::size_t>(std::max<ssize_t>(n, 0))) {
+      n = ::pread(fd_, to + got, size - got, static_cast<off_t>(offset + got));
+    }
+    return got;
+  }
+
+ private:
+  int fd_;
+  std::uint64_t size_ = 0;
+};
+
+// `lines` requests of about `size` bytes: seeded words with some escapes and some UTF-8. The one before the last is no
+// JSON and the last has the custom_id of the first, so a check that stops early or forgets is noticed.
+void write_input(Scratch& file, std::int64_t lines, std::size_t size) {
+  constexpr std::string_view kWords[] = {"pressure ", "valve ",        "of the ", "turbine, ", "reservoir ", "and ",
+                                         "flow\\n",   "\\\"head\\\" ", "m³/s ",   "7.5 ",      "für ",       "steady "};
+  std::minstd_rand random(1);
+  std::string line;
+  for (std::int64_t i = 0; i < lines; ++i) {
+    line = fmt::format(
+        R"({{"custom_id":"request-{:07}","method":"POST","url":"{}","body":{{"model":"bench","temperature":0.7,)"
+        R"("max_tokens":256,"messages":[{{"role":"system","content":"You are a careful engineer."}},)"
+        R"({{"role":"user","content":")",
+        i == lines - 1 ? 0 : i, kEndpoint);
+    while (line.size() + 5 < size) line += kWords[random() % std::size(kWords)];
+    line += i == lines - 2 ? "\"}]}\n" : "\"}]}}\n";
+    file.append(line);
+  }
+}
+
+double cpu_seconds() {
+  timespec t{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
+}
+
+// CPU seconds in the validator alone, without the reading of the file.
+double time_validator(const Scratch& file, std::size_t piece_size) {
+  Validator validator({.endpoint = kEndpoint, .lines_max = 0, .models = {}});
+  const auto piece = std::make_unique<char[]>(piece_size);
+  double seconds = 0;
+  for (std::uint64_t at = 0;;) {
+    const std::size_t n = file.read(at, piece.get(), piece_size);
+    if (n == 0) break;
+    at += n;
+    const double start = cpu_seconds();
+    validator.feed({piece.get(), n});
+    seconds += cpu_seconds() - start;
+  }
+  const double start = cpu_seconds();
+  const Validated checked = validator.finish();
+  seconds += cpu_seconds() - start;
+  if (checked.error_total != 2 || checked.errors[1].code != "duplicate_custom_id") {
+    throw std::runtime_error("the validator did not find the two faults");
+  }
+  return seconds;
+}
+
+// CPU seconds of simdjson's DOM parser over the same lines, cut beforehand; what it makes of them is dropped.
+double time_dom(const Scratch& file, std::size_t line_size_max) {
+  const std::size_t capacity = line_size_max + (1 << 20);
+  const auto buffer = std::make_unique<char[]>(capacity + simdjson::SIMDJSON_PADDING);
+  simdjson::dom::parser parser;
+  double seconds = 0;
+  std::size_t kept = 0;
+  for (std::uint64_t at = 0;;) {
+    const std::size_t n = file.read(at, buffer.get() + kept, capacity - kept);
+    if (n == 0) break;
+    at += n;
+    const char *line = buffer.get(), *const end = line + kept + n;
+    const double start = cpu_seconds();
+    while (const void* newline = std::memchr(line, '\n', static_cast<std::size_t>(end - line))) {
+      const auto* line_end = static_cast<const char*>(newline);
+      [[maybe_unused]] const auto error = parser.parse(line, static_cast<std::size_t>(line_end - line), false).error();
+      line = line_end + 1;
+    }
+    seconds += cpu_seconds() - start;
+    kept = static_cast<std::size_t>(end - line);
+    std::memmove(buffer.get(), line, kept);
+  }
+  return seconds;
+}
+
+// Highest memory of this process so far.
+double peak_rss_mb() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return static_cast<double>(std::stoll(line.substr(6))) * 1024 / 1e6;
+  }
+  return 0;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Times the check of an input file that it makes.", "validation");
+  std::int64_t lines = 1'000'000;
+  std::size_t line_size = 580;
+  int runs = 3;
+  std::string scratch = "/tmp";
+  app.add_option("--lines", lines)->capture_default_str()->check(CLI::Range(3, 100'000'000));
+  app.add_option("--line-size", line_size, "in bytes")->capture_default_str()->check(CLI::Range(300, 64 << 20));
+  app.add_option("--runs", runs, "how often; medians are printed")->capture_default_str()->check(CLI::Range(1, 100));
+  app.add_option("--scratch", scratch, "the folder for the file")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+
+  Scratch file(scratch);
+  write_input(file, lines, line_size);
+  std::vector<double> large, small, dom;
+  double peak = 0;
+  for (int i = 0; i < runs; ++i) {
+    large.push_back(time_validator(file, 1 << 20));
+    if (i == 0) peak = peak_rss_mb();  // of one check, as a server that has just started has it
+    small.push_back(time_validator(file, 64 << 10));
+    dom.push_back(time_dom(file, line_size));
+  }
+  const double gigabytes = static_cast<double>(file.size()) / 1e9;
+  fmt::print(R"({{"lines":{},"bytes":{},"gb_per_second":{:.2f},"gb_per_second_64k":{:.2f},"dom_gb_per_second":{:.2f},)"
+             R"("ratio":{:.2f},"us_per_line":{:.2f},"peak_rss_mb":{:.1f}}})"
+             "\n",
+             lines, file.size(), gigabytes / median(large), gigabytes / median(small), gigabytes / median(dom),
+             median(dom) / median(large), median(large) * 1e6 / static_cast<double>(lines), peak);
+  return 0;
+}
+
+}  // namespace
+}  // namespace penstock
+
+int main(int argc, char** argv) {
+  try {
+    return penstock::run(argc, argv);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "validation: %s\n", e.what());
+    return 1;
+  }
+}
