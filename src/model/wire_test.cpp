@@ -375,6 +375,7 @@ TEST(ErrorJsonTest, HasAllFourKeysAndNullForNothing) {
 }
 
 TEST(ErrorJsonTest, IsUtf8WhateverWordsOfAClientItHolds) {
+  using Kind = Error::Kind;
   for (const char* good : {"No such File: a", "No such File: ü😀"}) {
     EXPECT_NE(to_json(Error{Kind::not_found, good}).find(good), std::string::npos);
   }
