@@ -83,5 +83,6 @@ Task<Response> list_models(Context& c);
 Task<Response> get_model(Context& c);
 
 Task<Response> health(Context& c);
+Task<Response> get_openapi(Context& c);
 
 }  // namespace penstock

@@ -43,6 +43,7 @@ constexpr std::array kRoutes = {
     Route{"GET", "/v1/models", list_models},
     Route{"GET", "/v1/models/{name}", get_model},
     Route{"GET", "/healthz", health},
+    Route{"GET", "/openapi.json", get_openapi},
 };
 
 // What {id} or {name} stands for in `path`, empty for a route without one; nothing when the route is another.
@@ -97,6 +98,12 @@ Response refuse(const HttpError& error) {
   Response response = plain_error(error.status(), error.what());
   add_headers(response, random_id("req_"), Millis{0});
   return response;
+}
+
+std::vector<RouteName> route_names() {
+  std::vector<RouteName> names;
+  for (const Route& route : kRoutes) names.push_back({route.method, route.path});
+  return names;
 }
 
 Task<Response> dispatch(Services& services, Request& request) {

@@ -10,4 +10,10 @@ Task<Response> dispatch(Services& services, Request& request);
 // The same of a request that could not be read.
 Response refuse(const HttpError& error);
 
+// What is served, for the description to be compared with. In a path, {id} stands for what the client names.
+struct RouteName {
+  std::string_view method, path;
+};
+std::vector<RouteName> route_names();
+
 }  // namespace penstock

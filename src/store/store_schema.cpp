@@ -4,7 +4,7 @@
 
 namespace penstock {
 
-extern const char* const kSchema;  // schema.sql, put into the program by CMake
+extern const std::string_view kSchema;  // schema.sql, put into the program by CMake
 
 namespace {
 // Raised by every change of schema.sql; migrate() then learns the way from the version before.

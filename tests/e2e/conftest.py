@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import description
 from penstock import BINARY, GGUF, LLAMA_SERVER, MODEL, OTHER_MODEL, Server
 
 
@@ -11,6 +12,15 @@ def pytest_configure():
     for file in (BINARY, LLAMA_SERVER, GGUF):
         if not file.exists():
             pytest.exit(f"{file} is missing; scripts/test.sh builds all that these tests need", returncode=2)
+    description.watch()
+
+
+@pytest.fixture(autouse=True)
+def answers_are_as_described():
+    yield
+    faults = description.faults[:]
+    description.faults.clear()
+    assert not faults, "answers that are not as src/api/openapi.json says:\n" + "\n".join(faults)
 
 
 @pytest.hookimpl(wrapper=True)
