@@ -41,6 +41,12 @@ parameters = {{ "path.id" = {{ dictionary = "uploads", probability = 0.5 }}, "bo
 include-path-regex = "^/v1/batches/"
 parameters = {{ "path.id" = {{ dictionary = "batches", probability = 0.5 }} }}
 [[operations]]
+include-operation-id = "getEvents"
+max-stream-events = 1
+[[operations]]
+include-operation-id = "getResults"
+parameters = {{ "query.stream" = false }}
+[[operations]]
 include-operation-id = "createBatch"
 parameters = {{ "body.input_file_id" = {{ dictionary = "files", probability = 0.5 }} }}
 """
