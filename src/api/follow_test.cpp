@@ -104,14 +104,14 @@ class FollowTest : public testing::Test {
   Process process{disk, saving_at_once()};
   ScriptedEngine& engine = process.add_engine({.slots = 4});
   asio::thread_pool io{1};
-  UploadExpiry upload_expiry{process.loop, process.clock, disk.db, *disk.blobs, io};
+  Expiry expiry{process.loop, process.clock, disk.db, *disk.blobs, io};
   Services services{.clock = process.clock,
                     .db = disk.db,
                     .blobs = *disk.blobs,
                     .engines = process.engines,
                     .estimator = process.estimator,
                     .lifecycle = process.lifecycle,
-                    .upload_expiry = upload_expiry,
+                    .expiry = expiry,
                     .io = io,
                     .limits = {},
                     .started_at = process.clock.now()};
