@@ -132,7 +132,7 @@ void Dispatcher::start_lines() {
       Line line = std::move(queue.lines.front());
       queue.lines.pop_front();
       queue.bytes -= line.body.size();
-      if (queue.under_way++ == 0) queue.measured_since = clock_.monotonic();
+      ++queue.under_way;
       active(line.span->claim.key.batch).attempts.spawn("line", attempt(std::move(line), std::move(*slot)));
     }
   }
@@ -166,15 +166,18 @@ class Dispatcher::Custody {
 
 Task<> Dispatcher::attempt(Line line_under_way, Slot slot) {
   Custody line(*this, std::move(line_under_way));
+  const Moment sent = clock_.monotonic();
   Answer answer = co_await slot.engine().send(line->span->claim.endpoint, line->body);
   const double random = std::uniform_real_distribution<>(0.0, 1.0)(random_);
   retry::Verdict verdict = retry::judge(std::move(answer), line->attempts + 1, random, options_.retry, answers_);
   const Moment now = clock_.monotonic();
   if (verdict.hold > Millis{0}) slot.hold(now + verdict.hold);
   if (verdict.counts) ++line->attempts;
+  line->took += now - sent;
   line.pause = verdict.pause;
   if (!verdict.outcome) co_return;
-  ++queues_[line->span->claim.model].answered;
+  const std::string& model = line->span->claim.model;
+  estimator_.add(model, {line->bytes, verdict.outcome->usage, line->took, queues_[model].under_way});
   if (results_.empty()) oldest_result_ = now;
   unsaved_bytes_ += verdict.outcome->body.size();
   ++active(line->span->claim.key.batch).unsaved;
@@ -293,7 +296,11 @@ std::vector<Dispatcher::Line> Dispatcher::load(const std::shared_ptr<Span>& shar
       const PlanEntry& entry = entries[next];
       const std::string_view text(window.data() + (entry.offset - entries[first].offset), entry.length);
       const LineParts parts = lines_.cut(text);
-      lines.push_back({shared, entry.index, 0, std::string(parts.custom_id_json), std::string(parts.body)});
+      lines.push_back({.span = shared,
+                       .index = entry.index,
+                       .bytes = entry.length,
+                       .custom_id_json = std::string(parts.custom_id_json),
+                       .body = std::string(parts.body)});
     }
     loaded += size;
   }
@@ -332,22 +339,12 @@ Task<> Dispatcher::save() {
       batch.saved.notify();
     }
     saving_.clear();
-    measure();
     for (const BatchId& id : saved.finished) {
       if (const auto it = active_.find(id); it->second.attempts.size() == 0 && !it->second.draining) active_.erase(it);
       batch_done_(id);
     }
     wake_.notify();
     if (stopping_) quiet_.notify();
-  }
-}
-
-// How fast the lines since the last measure were answered, while there were any.
-void Dispatcher::measure() {
-  const Moment now = clock_.monotonic();
-  for (auto& [model, queue] : queues_) {
-    if (queue.answered == 0) continue;
-    estimator_.add(model, std::exchange(queue.answered, 0), now - std::exchange(queue.measured_since, now));
   }
 }
 

@@ -59,9 +59,10 @@ class Dispatcher {
     bool lost = false;         // another worker has it now
   };
   struct Line {
-    std::shared_ptr<Span> span;  // shared by its lines and their results; the last one lets it go
-    std::uint32_t index = 0;
+    std::shared_ptr<Span> span;          // shared by its lines and their results; the last one lets it go
+    std::uint32_t index = 0, bytes = 0;  // as in PlanEntry
     int attempts = 0;
+    Millis took{};  // with engines, so far
     std::string custom_id_json, body;
   };
   struct Result {
@@ -77,8 +78,7 @@ class Dispatcher {
     std::deque<std::shared_ptr<Span>> spans;
     bool more_begun = true, more_waiting = true;  // a claim may find spans of such batches
     std::size_t wanted = 0;
-    std::int64_t under_way = 0, answered = 0;
-    Moment measured_since{};  // of `answered`, while lines are under way
+    std::int64_t under_way = 0;
   };
   // A batch with lines under way or answers not saved yet.
   struct Active {
@@ -115,7 +115,6 @@ class Dispatcher {
   Task<> save();
   Task<> heartbeat();
   Active& active(const BatchId& id);
-  void measure();
   void push_front(Line line);
   bool holds_spans() const;
   Moment next_due() const;

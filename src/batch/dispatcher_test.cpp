@@ -93,6 +93,31 @@ TEST(DispatcherTest, ABatchOfManySpansIsSentOnceInItsOrder) {
   EXPECT_EQ(process.batch(id).counts, (Counts{lines, lines, 0}));
 }
 
+TEST(DispatcherTest, MeasuresLinesWhileTheyAreUnderWay) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 1});
+  engine.hold();
+  process.start_dispatcher();
+  for (const std::size_t batches : {1u, 2u}) {
+    process.submit_running(input_lines(0, 3));
+    for (int line = 0; line < 3; ++line) {
+      ASSERT_TRUE(process.until([&] { return engine.in_flight() == 1; }));
+      process.clock.advance(Millis{2'000});
+      engine.release(1);
+      poll(process.loop);
+    }
+    ASSERT_TRUE(process.until([&] { return process.done.size() == batches; }));
+    process.advance(Millis{3'600'000});  // idle
+  }
+  const Pace pace = process.estimator.pace("m");
+  EXPECT_NEAR(pace.seconds / pace.lines, 2, 1e-9);
+  EXPECT_NEAR(pace.slots(), 1, 1e-9);
+  EXPECT_NEAR(pace.prompt / pace.lines, 3, 1e-9);
+  EXPECT_NEAR(pace.answer / pace.lines, 2, 1e-9);
+  EXPECT_NEAR(pace.bytes / pace.lines, static_cast<double>(input_line(0).size() - 1), 1e-9);
+}
+
 TEST(DispatcherTest, LinesThatAreLargeAreReadWhole) {
   Disk disk;
   Process process(disk, saving_at_once());

@@ -6,40 +6,114 @@
 namespace penstock {
 namespace {
 
-constexpr double kMemorySeconds = 60;
+constexpr double kMemorySeconds = 30, kMemoryLines = 100;
+// A token of a prompt against one of an answer. It is near 1 where computing is all there is to a token (llama-server
+// on a CPU: bench/README.md), and a small part of that where answers wait for memory, as on a GPU. This lies between.
+// It matters only for a batch of other proportions than those before it, until its own lines are measured.
+constexpr double kPromptWeight = 0.25;
 constexpr double kGuess = 1;  // lines a second
+// As many lines of its own as are under way at a time, twice, make a batch's own mean count half: the first that are
+// answered are the short ones.
+constexpr double kRounds = 2;
+
+// The batch's lines so far, taken for equal and answered one after the other.
+Pace own_pace(const Batch& batch, Timestamp now) {
+  Pace own;
+  own.lines = own.under_way = static_cast<double>(batch.counts.completed + batch.counts.failed);
+  if (own.lines == 0) return own;
+  own.bytes = own.lines * static_cast<double>(batch.input_bytes) / static_cast<double>(batch.counts.total);
+  own.prompt = static_cast<double>(batch.usage.input - batch.usage.cached);
+  own.answer = static_cast<double>(batch.usage.output);
+  own.work_squared = own.work() * own.work() / own.lines;
+  own.seconds = std::chrono::duration<double>(now - batch.in_progress_at.value_or(now)).count();
+  return own;
+}
+
+// Of a line that the batch has still to do.
+double work_per_line(const Batch& batch, const Pace& own, const Pace& model) {
+  if (model.lines == 0) return 1;
+  const double bytes =
+      static_cast<double>(batch.input_bytes) / static_cast<double>(std::max<std::int64_t>(batch.counts.total, 1));
+  const double longer = model.bytes > 0 && bytes > 0 ? bytes * model.lines / model.bytes : 1;
+  const double expected = 1 + (kPromptWeight * model.prompt * longer + model.answer) / model.lines;
+  const double weight = kRounds * model.slots();
+  return (expected * weight + own.work()) / (weight + own.lines);
+}
+
+// How much longer than an average line the last of `lines` takes that are under way together, in average lines. So it
+// is where lengths are spread exponentially, and nil where they are all the same.
+double straggling(const Pace& model, double lines) {
+  const double spread = model.lines * model.work_squared / (model.work() * model.work()) - 1;
+  return lines > 1 && spread > 0 ? spread * std::log(lines) : 0;
+}
 
 }  // namespace
 
-void Estimator::add(const std::string& model, std::int64_t lines, Millis busy) {
-  const double seconds = std::chrono::duration<double>(busy).count();
-  Recent& recent = recent_[model];
-  const double kept = std::exp(-seconds / kMemorySeconds);
-  recent.lines = recent.lines * kept + static_cast<double>(lines);
-  recent.seconds = recent.seconds * kept + seconds;
+double Pace::work() const {
+  return lines + kPromptWeight * prompt + answer;
 }
 
-double Estimator::lines_per_second(const std::string& model) const {
+double Pace::work_per_second() const {
+  return lines > 0 ? work() / std::max(seconds, 0.001) * slots() : kGuess;
+}
+
+double Pace::slots() const {
+  return lines > 0 ? under_way / lines : 1;
+}
+
+void Estimator::add(const std::string& model, const AnsweredLine& line) {
+  Pace one;
+  one.lines = 1;
+  one.bytes = static_cast<double>(line.bytes);
+  one.prompt = static_cast<double>(line.usage.input - line.usage.cached);
+  one.answer = static_cast<double>(line.usage.output);
+  one.work_squared = one.work() * one.work();
+  one.seconds = std::chrono::duration<double>(line.took).count();
+  one.under_way = static_cast<double>(line.under_way);
+
+  Pace& recent = recent_[model];
+  const double passed = one.seconds / one.under_way;  // since the line before it, on the average
+  const double kept = std::exp(-std::min(passed / kMemorySeconds, 1 / kMemoryLines));
+  for (double Pace::*sum : {&Pace::lines, &Pace::bytes, &Pace::prompt, &Pace::answer, &Pace::work_squared,
+                            &Pace::seconds, &Pace::under_way}) {
+    recent.*sum = recent.*sum * kept + one.*sum;
+  }
+}
+
+Pace Estimator::pace(const std::string& model) const {
   const auto it = recent_.find(model);
-  if (it == recent_.end() || it->second.lines <= 0) return kGuess;
-  return it->second.lines / std::max(it->second.seconds, 0.001);
+  return it == recent_.end() ? Pace{} : it->second;
 }
 
 std::map<BatchId, QueuePlace> estimate(const std::vector<Batch>& queue, const Estimator& estimator, Timestamp now) {
+  struct Ahead {
+    Pace pace;
+    double sent = 0, answered = 0;  // work until the last line so far is sent, and until it is answered
+  };
+  std::map<std::string, Ahead> models;
   std::map<BatchId, QueuePlace> places;
-  std::map<std::string, Timestamp> free_at;  // by model
   std::int64_t position = 0;
   for (const Batch& batch : queue) {
     if (batch.status == BatchStatus::cancelling || batch.paused_at) continue;
     const std::string model = batch.model.value_or("");
-    Timestamp& free = free_at.try_emplace(model, now).first->second;
+    Ahead& ahead = models.try_emplace(model, Ahead{estimator.pace(model)}).first->second;
+    const Pace own = own_pace(batch, now);
+    if (ahead.pace.lines == 0) ahead.pace = own;  // we were started again in the middle of it
+    const double speed = ahead.pace.work_per_second();
+    const auto after = [&](double work) { return now + Millis(static_cast<std::int64_t>(1000 * work / speed)); };
+
     QueuePlace place;
     const bool begun = batch.status != BatchStatus::validating && !is_waiting(batch);
     if (!begun) place.position = ++position;
-    place.start = begun ? batch.in_progress_at.value_or(now) : free;
-    const auto left = static_cast<double>(batch.counts.total - batch.counts.completed - batch.counts.failed);
-    free += Millis(static_cast<std::int64_t>(1000 * left / estimator.lines_per_second(model)));
-    place.completion = std::max(free, place.start);
+    place.start = begun ? batch.in_progress_at.value_or(now) : after(ahead.sent);
+
+    const double left = static_cast<double>(batch.counts.total) - own.lines;
+    const double line = work_per_line(batch, own, ahead.pace);
+    const double last = std::min(left, ahead.pace.slots());
+    ahead.answered += left * line;
+    ahead.sent = std::max(ahead.answered - ahead.pace.slots() * line, ahead.sent);
+    place.completion = std::max(after(ahead.answered + straggling(ahead.pace, last) * last * line), place.start);
+    if (begun && left > 0 && ahead.pace.lines > 0) place.lines_per_second = speed / line;
     places.emplace(batch.id, place);
   }
   return places;

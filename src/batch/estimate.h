@@ -5,24 +5,47 @@
 
 namespace penstock {
 
-// Learns how fast each model's lines are answered. Loop thread only.
-class Estimator {
- public:
-  // `lines` of that model were answered in `busy`, a time in which it had lines under way.
-  void add(const std::string& model, std::int64_t lines, Millis busy);
-
-  // Lines a second; a guess for a model that has answered none yet.
-  double lines_per_second(const std::string& model) const;
-
- private:
-  // Sums over the last minute or so of work: what is older counts less and less.
-  struct Recent {
-    double lines = 0, seconds = 0;
-  };
-  std::map<std::string, Recent> recent_;
+// A line that has its outcome.
+struct AnsweredLine {
+  std::int64_t bytes = 0;      // in the input file
+  Usage usage;                 // all 0 from an engine that counts no tokens
+  Millis took{};               // with an engine, over all attempts
+  std::int64_t under_way = 1;  // lines of its model at that time, itself included
 };
 
-// `queue` as Store::queue() gives it: each batch begins when those of its model before it are through.
+// What some lines of one model came to: sums over them.
+//
+// A line's work is what an engine's time goes by: its answer's tokens, a part of its prompt's, and 1 for itself. So
+// where no tokens are counted, lines are.
+struct Pace {
+  double lines = 0, bytes = 0;
+  double prompt = 0, answer = 0;  // tokens; those of the prompt that the engine had cached cost it nothing
+  double work_squared = 0;        // each line's own
+  double seconds = 0, under_way = 0;
+
+  double work() const;
+  // Of all lines under way together. A guess when there are no lines.
+  double work_per_second() const;
+  // How many lines are under way at a time.
+  double slots() const;
+};
+
+// Learns what each model's lines come to, and how fast they are answered. Time in which no line is under way is no part
+// of it. Loop thread only.
+class Estimator {
+ public:
+  void add(const std::string& model, const AnsweredLine& line);
+
+  // Of about the last half minute's lines, or the last hundred where those took longer; what is older counts less and
+  // less.
+  Pace pace(const std::string& model) const;
+
+ private:
+  std::map<std::string, Pace> recent_;
+};
+
+// `queue` as Store::queue() gives it: each batch begins when the last line of its model before it has been sent. What a
+// batch's lines come to is judged by its own answers as far as there are some, and else by those of its model.
 std::map<BatchId, QueuePlace> estimate(const std::vector<Batch>& queue, const Estimator& estimator, Timestamp now);
 
 }  // namespace penstock

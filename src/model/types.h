@@ -118,6 +118,7 @@ using Metadata = std::vector<std::pair<std::string, std::string>>;
 struct Batch {
   BatchId id;
   FileId input_file_id;
+  std::int64_t input_bytes = 0;   // 0 once the file is deleted
   std::string endpoint;           // "/v1/chat/completions", …
   std::string completion_window;  // "24h"
   std::optional<Metadata> metadata;
@@ -147,8 +148,9 @@ inline bool is_waiting(const Batch& batch) {
 
 // Where a batch that has not ended stands in the queue.
 struct QueuePlace {
-  std::optional<std::int64_t> position;  // 1 is next; none once it has begun
-  Timestamp start{}, completion{};       // estimates; the start of one that has begun is when it did
+  std::optional<std::int64_t> position;    // 1 is next; none once it has begun
+  Timestamp start{}, completion{};         // estimates; the start of one that has begun is when it did
+  std::optional<double> lines_per_second;  // while it runs, once that is known
 };
 
 // One entry of a plan: where a line stands in the input file, and which of the requests it is, counted from 0 in the

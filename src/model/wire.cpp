@@ -319,6 +319,7 @@ std::string to_json(const Batch& b, const std::optional<QueuePlace>& place) {
       {"queue_position", place && place->position ? json::value(*place->position) : json::value()},
       {"estimated_start_time", place ? json::value(iso_time(place->start)) : json::value()},
       {"estimated_completion_time", place ? json::value(iso_time(place->completion)) : json::value()},
+      {"lines_per_second", place && place->lines_per_second ? json::value(*place->lines_per_second) : json::value()},
       {"output_file_id", optional_id(b.output_file_id)},
       {"error_file_id", optional_id(b.error_file_id)},
       {"created_at", seconds(b.created_at)},

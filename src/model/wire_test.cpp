@@ -158,8 +158,9 @@ TEST(BatchJsonTest, ANewBatchHasEveryKeyAndNullWhereNothingIsKnown) {
   EXPECT_EQ(json::parse(to_json(fresh_batch())), json::parse(R"({
     "id": "batch_1", "object": "batch", "endpoint": "/v1/embeddings", "model": null, "errors": null,
     "input_file_id": "file-1", "completion_window": "24h", "status": "validating",
-    "priority": 0, "retry_of": null, "paused_at": null, "queue_position": null, "estimated_start_time": null, "estimated_completion_time": null,
-    "output_file_id": null, "error_file_id": null,
+    "priority": 0, "retry_of": null, "paused_at": null,
+    "queue_position": null, "estimated_start_time": null, "estimated_completion_time": null,
+    "lines_per_second": null, "output_file_id": null, "error_file_id": null,
     "created_at": 1764000000, "in_progress_at": null, "expires_at": 1764086400, "finalizing_at": null,
     "completed_at": null, "failed_at": null, "expired_at": null, "cancelling_at": null, "cancelled_at": null,
     "request_counts": {"total": 0, "completed": 0, "failed": 0},
@@ -191,15 +192,16 @@ TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
   batch.errors = {{.code = "c", .message = "m", .param = "p", .line = 3},
                   {.code = "d", .message = "n", .param = {}, .line = {}}};
   batch.error_total = 170;
-  const std::string text = to_json(batch, QueuePlace{3, kNow, at(3601)});
+  const std::string text = to_json(batch, QueuePlace{3, kNow, at(3601), 2.5});
   EXPECT_EQ(json::parse(text), json::parse(R"({
     "id": "batch_1", "object": "batch", "endpoint": "/v1/embeddings", "model": "m",
     "errors": {"object": "list", "total": 170, "data": [
       {"code": "c", "message": "m", "param": "p", "line": 3},
       {"code": "d", "message": "n", "param": null, "line": null}]},
     "input_file_id": "file-1", "completion_window": "24h", "status": "cancelled",
-    "priority": -1, "retry_of": "batch_0", "paused_at": 1764000008, "queue_position": 3, "estimated_start_time": "2025-11-24T16:00:00Z",
-    "estimated_completion_time": "2025-11-24T17:00:01Z",
+    "priority": -1, "retry_of": "batch_0", "paused_at": 1764000008,
+    "queue_position": 3, "estimated_start_time": "2025-11-24T16:00:00Z",
+    "estimated_completion_time": "2025-11-24T17:00:01Z", "lines_per_second": 2.5,
     "output_file_id": "file-out", "error_file_id": "file-err",
     "created_at": 1764000000, "in_progress_at": 1764000001, "expires_at": 1764086400, "finalizing_at": 1764000002,
     "completed_at": 1764000003, "failed_at": 1764000004, "expired_at": 1764000005, "cancelling_at": 1764000006,

@@ -36,9 +36,9 @@ const char* time_column(BatchStatus status) {
 }
 
 constexpr const char* kBatchColumns =
-    "seq, id, input_file_id, endpoint, completion_window, metadata, output_expires_after, priority, model, "
-    "retry_of, status, total, completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, errors, "
-    "error_total, "
+    "seq, id, input_file_id, (SELECT bytes FROM files WHERE files.id = input_file_id), endpoint, completion_window, "
+    "metadata, output_expires_after, priority, model, retry_of, status, total, completed, failed, input_tokens, "
+    "cached_tokens, output_tokens, reasoning_tokens, errors, error_total, "
     "output_file_id, error_file_id, created_ms, expires_ms, in_progress_ms, finalizing_ms, completed_ms, failed_ms, "
     "expired_ms, cancelling_ms, cancelled_ms, paused_ms";
 
@@ -47,6 +47,7 @@ Batch read_batch(const sql::Row& row) {
   Batch batch;
   batch.id.value = row.text(column++);
   batch.input_file_id.value = row.text(column++);
+  batch.input_bytes = integer_at(row, column++).value_or(0);
   batch.endpoint = row.text(column++);
   batch.completion_window = row.text(column++);
   if (const auto metadata = text_at(row, column++)) batch.metadata = wire::parse_metadata(*metadata);

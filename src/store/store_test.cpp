@@ -246,10 +246,12 @@ TEST_F(StoreTest, UnknownFilesAreToldInTheWordsOfTheContract) {
 TEST_F(StoreTest, TheInputOfAnUnfinishedBatchIsNotDeleted) {
   const BatchId batch = add_batch("batch_1");
   const File file = add_file("file-in-batch_1");
+  EXPECT_EQ(store.find_batch(batch)->input_bytes, 7);
   EXPECT_EQ(store.delete_file(file.id, kNow).error().code, "file_in_use");
   EXPECT_EQ(store.delete_file(file.id, kNow).error().kind, Error::Kind::invalid_request);
   ASSERT_TRUE(store.fail_batch(batch, {}, 0, kNow));
   EXPECT_TRUE(store.delete_file(file.id, kNow));
+  EXPECT_EQ(store.find_batch(batch)->input_bytes, 0);
   EXPECT_FALSE(store.find_file(file.id, kNow));
   EXPECT_EQ(store.delete_file(file.id, kNow).error().kind, Error::Kind::not_found);
 }
