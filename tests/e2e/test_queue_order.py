@@ -37,7 +37,10 @@ def running_and_four_waiting(client, engine):
     running = create(client, "running")
     wait_until(lambda: engine.asked, "the first batch's line is with the engine")
     names = {"first": {}, "low": {"priority": -1}, "high": {"metadata": {"priority": "1"}}, "second": {"priority": 0}}
-    return running, {name: create(client, name, **extra) for name, extra in names.items()}
+    waiting = {name: create(client, name, **extra) for name, extra in names.items()}
+    validated = lambda: all(client.batches.retrieve(batch.id).model for batch in waiting.values())
+    wait_until(validated, "all four have been validated")
+    return running, waiting
 
 
 def test_batches_that_come_while_one_runs_are_accepted_and_run_by_priority_then_arrival(server, engine):
@@ -55,7 +58,6 @@ def test_a_waiting_batch_is_validating_and_knows_its_place_and_when_its_turn_com
     running, waiting = running_and_four_waiting(client, engine)
     assert client.batches.retrieve(running.id).status == "in_progress"
     assert position(client, running) is None
-    wait_until(lambda: position(client, waiting["low"]) == 4, "all four have been validated")
     assert {name: position(client, batch) for name, batch in waiting.items()} == {"high": 1, "first": 2, "second": 3, "low": 4}
     starts = []
     for name in ("high", "first", "second", "low"):
