@@ -114,6 +114,7 @@ class FollowTest : public testing::Test {
                     .expiry = expiry,
                     .io = io,
                     .limits = {},
+                    .has_worker = true,
                     .started_at = process.clock.now()};
   bool client_gone = false;
   std::list<Follower> asked;

@@ -52,7 +52,7 @@ class OfflineTest : public testing::Test {
 
   Response ask(const std::string& method, const std::string& path, const std::string& body = "") {
     Text text(body);
-    Request request{.method = method, .path = path, .query = {}, .headers = {}, .body_size = {}, .body = &text};
+    Request request{.method = method, .path = path, .query = {}, .headers = {}, .body_size = {}, .body = &text, .client_gone = {}};
     return run_task(loop, dispatch(services, request));
   }
   Response create(const std::string& file = "file-1", const std::string& endpoint = "/v1/chat/completions") {
@@ -72,14 +72,14 @@ class OfflineTest : public testing::Test {
   Estimator estimator;
   Lifecycle lifecycle{loop, clock, disk.db, *disk.blobs, engines, nullptr, {.scratch_directory = disk.folder.path()}};
   asio::thread_pool io{1};
-  UploadExpiry upload_expiry{loop, clock, disk.db, *disk.blobs, io};
+  Expiry expiry{loop, clock, disk.db, *disk.blobs, io};
   Services services{.clock = clock,
                     .db = disk.db,
                     .blobs = *disk.blobs,
                     .engines = engines,
                     .estimator = estimator,
                     .lifecycle = lifecycle,
-                    .upload_expiry = upload_expiry,
+                    .expiry = expiry,
                     .io = io,
                     .limits = {},
                     .has_worker = false,
