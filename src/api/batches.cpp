@@ -43,11 +43,18 @@ std::optional<Error> refuse(const wire::NewBatch& batch) {
         fmt::format("Invalid value: '{}'. Supported values are: '{}'.", batch.endpoint, fmt::join(endpoints(), "', '")),
         "endpoint");
   }
-  if (batch.completion_window != "24h") {
-    return invalid_request(fmt::format("Invalid value: '{}'. Supported values are: '24h'.", batch.completion_window),
-                           "completion_window");
-  }
   return std::nullopt;
+}
+
+Result<std::chrono::seconds> length_of(const std::string& window, const std::vector<CompletionWindow>& offered) {
+  std::vector<std::string> names;
+  for (const auto& [name, length] : offered) {
+    if (name == window) return length;
+    names.push_back(name);
+  }
+  return invalid_request(
+      fmt::format("Invalid value: '{}'. Supported values are: '{}'.", window, fmt::join(names, "', '")),
+      "completion_window");
 }
 
 // Our own worker is there whatever a wall clock that was set forward makes of its last sign. A sign from the future was
@@ -110,6 +117,8 @@ Task<Response> create_batch(Context& c) {
   const Result<wire::NewBatch> asked = wire::parse_new_batch(body);
   if (!asked) co_return error_response(asked.error());
   if (const auto error = refuse(*asked)) co_return error_response(*error);
+  const auto window = length_of(asked->completion_window, c.services.limits.completion_windows);
+  if (!window) co_return error_response(window.error());
 
   Batch batch;
   batch.id = {random_id("batch_")};
@@ -120,7 +129,7 @@ Task<Response> create_batch(Context& c) {
   batch.metadata = asked->metadata;
   batch.output_expires_after_seconds = asked->output_expires_after_seconds;
   batch.created_at = c.services.clock.now();
-  batch.expires_at = batch.created_at + std::chrono::hours(24);
+  batch.expires_at = batch.created_at + *window;
 
   co_return co_await create_batch(c, body, batch, [&](Store& store) -> Result<Batch> {
     const auto file = store.find_file(batch.input_file_id, batch.created_at);

@@ -109,7 +109,8 @@ App::App(asio::io_context& loop, const Config& config)
                 .limits = {.queue = {.depth = config.max_queue_depth, .queued_total = config.max_total_queued_requests},
                            .batch_file_bytes_max = static_cast<std::uint64_t>(config.max_batch_file_bytes),
                            .batch_lines_max = config.max_requests_per_job,
-                           .accept_when_offline = config.accept_when_offline},
+                           .accept_when_offline = config.accept_when_offline,
+                           .completion_windows = config.completion_windows},
                 .has_worker = config.worker,
                 .started_at = clock_.now()} {
   lifecycle_.on_end = [this](const BatchId&) { expiry_.notify(); };

@@ -91,6 +91,33 @@ void set_model(Config& c, const Values& v) {
   if (c.only_model.empty()) throw UsageError("expected NAME, NAME=PATH or PATH.gguf");
 }
 
+Values split(const std::string& text) {
+  Values values;
+  std::size_t from = 0;
+  while (from <= text.size()) {
+    const auto comma = std::min(text.find(',', from), text.size());
+    if (comma > from) values.push_back(text.substr(from, comma - from));
+    from = comma + 1;
+  }
+  return values;
+}
+
+CompletionWindow parse_completion_window(const std::string& text) {
+  using namespace std::chrono_literals;
+  static const std::map<char, std::chrono::seconds> units = {{'s', 1s}, {'m', 1min}, {'h', 1h}};
+  const auto unit = units.find(text.back());
+  if (unit == units.end()) throw UsageError("expected durations such as 24h, 30m or 5s");
+  return {text, parse_integer(text.substr(0, text.size() - 1), 1, 100'000) * unit->second};
+}
+
+void set_completion_windows(Config& c, const Values& v) {
+  c.completion_windows.clear();
+  for (const auto& list : v) {
+    for (const auto& text : split(list)) c.completion_windows.push_back(parse_completion_window(text));
+  }
+  if (c.completion_windows.empty()) throw UsageError("expected durations such as 24h, 30m or 5s");
+}
+
 // A string member that is taken as it is.
 Setting text_setting(SettingInfo info, std::string Config::*member, PathKind path) {
   return {std::move(info), [member](Config& c, const Values& v) { c.*member = v.back(); },
@@ -151,6 +178,14 @@ const std::vector<Setting>& all_settings() {
                       &Config::max_total_queued_requests, 0, kMax),
       integer_setting({"max_batch_file_bytes", "", "MAX_BATCH_FILE_BYTES", "size of an input file"},
                       &Config::max_batch_file_bytes, 1, kMax),
+      {{"completion_windows", "--completion-windows", "PENSTOCK_COMPLETION_WINDOWS",
+        "completion windows that a batch may ask for, such as 24h,1h"},
+       set_completion_windows,
+       [](const Config& c) {
+         Values names;
+         for (const CompletionWindow& window : c.completion_windows) names.push_back(window.name);
+         return quote_list(names);
+       }},
       {{"log_level", "--log-level", "PENSTOCK_LOG_LEVEL", "debug, info, warn or error"},
        [](Config& c, const Values& v) {
          if (v.back() != "debug" && v.back() != "info" && v.back() != "warn" && v.back() != "error") {
@@ -170,7 +205,7 @@ const Setting* find_setting(std::string_view key) {
 }
 
 bool is_list(std::string_view key) {
-  return key == "engines" || key == "llama_server_args";
+  return key == "engines" || key == "llama_server_args" || key == "completion_windows";
 }
 
 // Where each value came from, in words.
@@ -183,17 +218,6 @@ void apply(Config& config, Origins& origins, const Setting& setting, const Value
     throw UsageError(fmt::format("{}: '{}' ({}): {}", setting.info.key, fmt::join(values, ","), origin, e.what()));
   }
   origins[setting.info.key] = origin;
-}
-
-Values split(const std::string& text) {
-  Values values;
-  std::size_t from = 0;
-  while (from <= text.size()) {
-    const auto comma = std::min(text.find(',', from), text.size());
-    if (comma > from) values.push_back(text.substr(from, comma - from));
-    from = comma + 1;
-  }
-  return values;
 }
 
 std::string scalar_text(const toml::node& node, const std::string& key, const std::string& file) {

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "model/types.h"
+
 namespace penstock {
 
 // Everything that an operator can set. Flags win over the environment, that over the configuration file, that over the
@@ -27,6 +29,7 @@ struct Config {
 
   std::int64_t max_queue_depth = 20, max_requests_per_job = 50'000, max_total_queued_requests = 1'000'000;
   std::int64_t max_batch_file_bytes = 200 << 20;
+  std::vector<CompletionWindow> completion_windows{{"24h", std::chrono::hours(24)}};  // that a batch may ask for
   std::string log_level;  // empty: info, or warn for `penstock run`
 };
 

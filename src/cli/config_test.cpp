@@ -111,6 +111,12 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
       {"max_requests_per_job", "9", "9", number(&Config::max_requests_per_job)},
       {"max_total_queued_requests", "9", "9", number(&Config::max_total_queued_requests)},
       {"max_batch_file_bytes", "9", "9", number(&Config::max_batch_file_bytes)},
+      {"completion_windows", "[\"24h\", \"5s\"]", "24h,5s",
+       [](const Config& c) {
+         std::string all;
+         for (const auto& [name, length] : c.completion_windows) all += fmt::format("{}={};", name, length.count());
+         return all;
+       }},
       {"log_level", "\"warn\"", "warn", [](const Config& c) { return c.log_level; }},
   };
   ASSERT_EQ(std::size(table), settings().size());
@@ -139,6 +145,16 @@ TEST_F(ConfigTest, ListensOnWhatItWasTold) {
     const Config config = load_config({{"listen", {text}}}, {});
     EXPECT_EQ(config.listen_host, host);
     EXPECT_EQ(config.listen_port, port);
+  }
+}
+
+TEST_F(ConfigTest, CompletionWindowsAreHoursMinutesOrSeconds) {
+  const Config config = load_config({{"completion_windows", {"24h,30m", "5s"}}}, {});
+  const std::pair<const char*, int> expected[] = {{"24h", 86'400}, {"30m", 1'800}, {"5s", 5}};
+  ASSERT_EQ(config.completion_windows.size(), std::size(expected));
+  for (std::size_t i = 0; i < std::size(expected); ++i) {
+    EXPECT_EQ(config.completion_windows[i].name, expected[i].first);
+    EXPECT_EQ(config.completion_windows[i].length.count(), expected[i].second);
   }
 }
 
@@ -205,6 +221,9 @@ TEST_F(ConfigTest, ARefusalNamesTheKeyWhereItCameFromAndWhatIsAllowed) {
       {"models = 7\n", {"models", "table"}},
       {"[models]\na = 1.5\n", {"models.a", "GGUF"}},
       {"max_batch_file_bytes = 0\n", {"max_batch_file_bytes", "1 to"}},
+      {"completion_windows = [\"24h\", \"5\"]\n", {"completion_windows", "24h, 30m or 5s"}},
+      {"completion_windows = \",\"\n", {"completion_windows", "24h, 30m or 5s"}},
+      {"completion_windows = \"0h\"\n", {"completion_windows", "1 to"}},
       {"slots = \n", {"given.toml:1"}},
       {"a = 1\na = 2\n", {"given.toml:2"}},
       {"data = 1979-05-27\n", {"data", "string"}},

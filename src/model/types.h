@@ -112,6 +112,12 @@ struct LineError {
   std::optional<std::int64_t> line;  // physical, from 1
 };
 
+// How long a batch may take, by the name under which a client asks for it.
+struct CompletionWindow {
+  std::string name;  // "24h"
+  std::chrono::seconds length{};
+};
+
 // Metadata as the client sent it, in its order.
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
