@@ -165,8 +165,13 @@ Task<> Lifecycle::run(Batch batch) {
 
 Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
   if (end != BatchStatus::completed) {
-    if (dispatcher_) co_await dispatcher_->drain(batch.id, options_.cancel_grace);
+    const Millis grace = end == BatchStatus::cancelled ? options_.cancel_grace : Millis{0};
+    if (dispatcher_) co_await dispatcher_->drain(batch.id, grace);
     co_await db_.write([&](Store& store) { store.fence(batch.id); });
+  }
+  if (!batch.model) {  // it ends before its validation did, and tells of its lines all the same
+    const Checked checked = co_await check_input(batch);
+    batch.counts.total = checked.error_total > 0 ? 0 : checked.total;
   }
   std::optional<Assembler> assembler;
   assembler.emplace(blobs_, batch, options_.scratch_directory);

@@ -16,7 +16,7 @@ class Lifecycle {
   struct Options {
     std::string scratch_directory;
     std::int64_t batch_lines_max = 50'000;  // 0: no limit
-    Millis cancel_grace{30'000};            // for lines under way when their batch ends early
+    Millis cancel_grace{30'000};            // for lines under way when their batch is cancelled, not when it expires
   };
 
   // `dispatcher` may be null in a server without a worker.

@@ -157,7 +157,37 @@ TEST(LifecycleTest, ABatchThatIsCancelledBeforeItsValidationEndsCancelled) {
   process.write([&](Store& store) { store.request_cancel(id, process.clock.now()).value(); });
   process.start();
   ASSERT_TRUE(process.until_ended(id));
+  const Batch batch = process.batch(id);
+  EXPECT_EQ(batch.status, cancelled);
+  EXPECT_EQ(batch.counts, (Counts{5, 0, 5}));
+  EXPECT_EQ(ids_in(disk, batch.error_file_id), ids(0, 5));
+}
+
+TEST(LifecycleTest, ABadInputOfABatchThatIsCancelledBeforeItsValidationDoesNotMatter) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  process.add_engine();
+  const BatchId id = process.submit(input_lines(0, 5) + "bad\n");
+  process.write([&](Store& store) { store.request_cancel(id, process.clock.now()).value(); });
+  process.start();
+  ASSERT_TRUE(process.until_ended(id));
   EXPECT_EQ(process.batch(id).status, cancelled);
+  EXPECT_EQ(process.batch(id).counts, Counts{});
+}
+
+TEST(LifecycleTest, LinesUnderWayAreGivenUpWhenTheirBatchExpires) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 2});
+  engine.hold();
+  process.start();
+  const BatchId id = process.submit(input_lines(0, 3), std::chrono::hours(1));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 2; }));
+  process.advance(std::chrono::hours(1));
+  ASSERT_TRUE(process.until_ended(id));
+  EXPECT_EQ(process.batch(id).status, expired);
+  EXPECT_EQ(engine.cancelled, 2);
+  EXPECT_EQ(ids_in(disk, process.batch(id).error_file_id), ids(0, 3));
 }
 
 TEST(LifecycleTest, ABatchExpiresAtItsTimeEnginesOrNot) {
