@@ -125,7 +125,9 @@ boost::system::result<LineFacts, LineError> LineParser::check(std::string_view l
     *slot = field.value();
   }
   if (bool streaming = false; stream && !stream->get(streaming) && streaming) {
-    return line_error("streaming_unsupported", "Streaming is not supported in the Batch API.", "body.stream");
+    const char* api = endpoint == "/v1/chat/completions" ? "Chat Completions: " : "";
+    return line_error("streaming_unsupported", fmt::format("{}Streaming is not supported in the Batch API.", api),
+                      "body.stream");
   }
   std::string_view model_name;
   if (model && !model->is_null() && model->get(model_name)) return wrong_type("body.model", "a string");

@@ -121,7 +121,8 @@ TEST_F(LineParserTest, NamesEachBrokenRule) {
       {LineText{.url = R"("")"}.text(), "invalid_url url", ""},
       {LineText{.url = R"("\/v1\/chat\/completions")"}.text(), "", ""},  // the same string
       // The body.
-      {with_body(R"({"model":"m","messages":[],"stream":true})"), "streaming_unsupported body.stream", "Streaming"},
+      {with_body(R"({"model":"m","messages":[],"stream":true})"), "streaming_unsupported body.stream",
+       "Chat Completions: Streaming is not supported in the Batch API."},
       {with_body(R"({"model":"m","messages":[],"stream":false})"), "", ""},
       {with_body(R"({"model":"m","messages":[],"stream":null})"), "", ""},
       {with_body(R"({"messages":[]})"), "invalid_request body.model", "Model parameter is required."},
