@@ -48,14 +48,24 @@ def client(shared_server):
     return shared_server.client()
 
 
-@pytest.fixture
-def new_server(tmp_path):
-    """Makes servers of the test's own and stops them after it."""
+def makes_servers(folder):
     with ExitStack() as stack:
 
         def make(*arguments, **options):
-            server = Server(Path(tempfile.mkdtemp(dir=tmp_path)), *arguments, **options)
+            server = Server(Path(tempfile.mkdtemp(dir=folder)), *arguments, **options)
             stack.callback(server.stop)
             return server.start()
 
         yield make
+
+
+@pytest.fixture
+def new_server(tmp_path):
+    """Makes servers of the test's own and stops them after it."""
+    yield from makes_servers(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def new_module_server(tmp_path_factory):
+    """Makes servers for all tests of a file and stops them after the last one."""
+    yield from makes_servers(tmp_path_factory.mktemp("servers"))

@@ -14,13 +14,18 @@ class Listener(ThreadingHTTPServer):
 
 
 class FakeEngine:
-    """Use it as a context manager. It answers the first `answers` requests and holds the others until release()."""
+    """Use it as a context manager. It answers the first `answers` requests and holds the others until release().
 
-    def __init__(self, answers=10**9):
+    `reply` makes other answers than a greeting: from a request's JSON to a status and the bytes of a body.
+    """
+
+    def __init__(self, answers=10**9, reply=None):
+        self.bodies = []  # of all requests, as they came
         self.asked = Counter()  # by the text of the last message
         self.answered = Counter()
         self.refused = set()  # texts that are answered with status 400
         self._left = answers
+        self._reply = reply or self._greet
         self._lock = threading.Lock()
         self._released = threading.Event()
         self._server = Listener(("127.0.0.1", 0), self._handler())
@@ -38,9 +43,11 @@ class FakeEngine:
         self._server.shutdown()
         self._server.server_close()
 
-    def _answer(self, body):
-        text = body["messages"][-1]["content"]
+    def _answer(self, content):
+        body = json.loads(content)
+        text = str(body["messages"][-1]["content"])
         with self._lock:
+            self.bodies.append(content)
             self.asked[text] += 1
             self._left -= 1
             hold = self._left < 0
@@ -48,8 +55,14 @@ class FakeEngine:
             self._released.wait(60)
         with self._lock:
             self.answered[text] += 1
-        message = {"role": "assistant", "content": f"You said: {text}"}
-        return {
+        if text in self.refused:
+            return 400, b'{"error": {"message": "No.", "type": "invalid_request_error"}}'
+        return self._reply(body)
+
+    @staticmethod
+    def _greet(body):
+        message = {"role": "assistant", "content": f"You said: {body['messages'][-1]['content']}"}
+        answer = {
             "id": "chatcmpl-1",
             "object": "chat.completion",
             "created": 1,
@@ -57,24 +70,20 @@ class FakeEngine:
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
         }
+        return 200, json.dumps(answer).encode()
 
     def _handler(engine):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
-                self.reply({"object": "list", "data": [{"id": MODEL, "object": "model", "created": 1, "owned_by": "test"}]})
+                models = {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 1, "owned_by": "test"}]}
+                self.reply(200, json.dumps(models).encode())
 
             def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                answer = engine._answer(body)
-                if body["messages"][-1]["content"] in engine.refused:
-                    self.reply({"error": {"message": "No.", "type": "invalid_request_error"}}, 400)
-                else:
-                    self.reply(answer)
+                self.reply(*engine._answer(self.rfile.read(int(self.headers["Content-Length"]))))
 
-            def reply(self, answer, status=200):
-                content = json.dumps(answer).encode()
+            def reply(self, status, content):
                 try:
                     self.send_response(status)
                     self.send_header("Content-Type", "application/json")

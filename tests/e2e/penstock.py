@@ -180,7 +180,7 @@ def jsonl(lines):
 
 
 def parse(text):
-    return [json.loads(one) for one in text.splitlines()]
+    return [json.loads(one) for one in text.split("\n") if one]  # splitlines() would cut at U+2028 too
 
 
 def upload(client, lines, name="input.jsonl"):
