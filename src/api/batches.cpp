@@ -143,7 +143,10 @@ Task<Response> create_batch(Context& c) {
           "input_file_id");
     }
     if (auto offline = refuse_offline(c.services, store)) return std::move(*offline);
-    if (file->checked) batch.counts.total = file->checked->lines;
+    if (file->checked) {
+      batch.counts.total = file->checked->lines;
+      batch.model = file->checked->model;
+    }
     const auto inserted = store.insert_batch(batch, c.services.limits.queue);
     if (!inserted) return inserted.error();
     return batch;

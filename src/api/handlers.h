@@ -12,7 +12,7 @@ struct Services {
     std::uint64_t batch_file_bytes_max = 200 << 20;  // of an input file; others may have kFileBytesMax
     std::int64_t batch_lines_max = 50'000;           // 0: no limit
     bool accept_when_offline = false;                // queue batches also while no worker is there
-    std::vector<CompletionWindow> completion_windows;
+    std::vector<CompletionWindow> completion_windows{{"24h", std::chrono::hours(24)}};
   };
 
   Clock& clock;

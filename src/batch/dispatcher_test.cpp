@@ -220,7 +220,8 @@ TEST(DispatcherTest, ALineFailsAfterFiveAttemptsWithPausesBetween) {
   process.start_dispatcher();
   const BatchId id = process.submit_running(input_lines(0, 1));
   for (std::size_t attempts = 1; attempts <= 5; ++attempts) {
-    ASSERT_TRUE(process.until([&] { return engine.bodies.size() == attempts; }));
+    // A pause may be none at all, and then the next attempt is made at once.
+    ASSERT_TRUE(process.until([&] { return engine.bodies.size() >= attempts; }));
     process.advance(Millis{60'000});
   }
   ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));

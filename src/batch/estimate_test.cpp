@@ -12,7 +12,7 @@ Batch waiting(const char* id, std::int64_t lines, const char* model = "m") {
   Batch batch;
   batch.id = {id};
   batch.status = BatchStatus::in_progress;
-  batch.model = model;
+  batch.model = std::string(model);
   batch.counts.total = lines;
   batch.input_bytes = lines * kBytes;
   return batch;

@@ -265,16 +265,16 @@ TEST(ValidateTest, AnUnknownEndpointIsThatOfTheFirstLine) {
   const std::string embeddings =
       R"({"custom_id":"e","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":"x"}})"
       "\n";
-  const Validated good = check("\n" + input_lines(0, 2), {.endpoint = "", .models = {}});
+  const Validated good = check("\n" + input_lines(0, 2), {.endpoint = {}, .models = {}});
   EXPECT_EQ(good.endpoint, kChat);
   EXPECT_EQ(good.error_total, 0);
-  EXPECT_EQ(check(embeddings, {.endpoint = "", .models = {}}).endpoint, "/v1/embeddings");
-  const Validated mixed = check(input_line(0) + embeddings, {.endpoint = "", .models = {}});
+  EXPECT_EQ(check(embeddings, {.endpoint = {}, .models = {}}).endpoint, "/v1/embeddings");
+  const Validated mixed = check(input_line(0) + embeddings, {.endpoint = {}, .models = {}});
   ASSERT_EQ(mixed.error_total, 1);
   EXPECT_EQ(mixed.errors[0].code, "invalid_url");
   EXPECT_EQ(mixed.errors[0].line, 2);
   const std::string elsewhere = R"({"custom_id":"e","method":"POST","url":"/v1/x","body":{"model":"m"}})";
-  EXPECT_EQ(check(elsewhere, {.endpoint = "", .models = {}}).errors.at(0).code, "invalid_url");
+  EXPECT_EQ(check(elsewhere, {.endpoint = {}, .models = {}}).errors.at(0).code, "invalid_url");
 }
 
 }  // namespace

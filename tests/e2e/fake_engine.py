@@ -75,6 +75,7 @@ class FakeEngine:
     def _handler(engine):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one packet: sent apart, the second would wait for the first to be acknowledged
 
             def do_GET(self):
                 models = {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 1, "owned_by": "test"}]}

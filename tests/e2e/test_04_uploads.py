@@ -316,7 +316,7 @@ def test_pending_upload_goes_on_after_a_kill_and_what_nobody_names_is_gone(new_s
         server.kill()
 
         server.start()
-        assert blobs(server) == [file.id]
+        assert blobs(server) == [file.id, f"plan-{file.id}"]
         refused(lambda: client.uploads.cancel(upload.id), "completed")
         batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
         assert finished(client, batch).request_counts.completed == 2
