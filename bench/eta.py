@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""P3: how far estimated times are from what came true, at half of the time. README.md says what the numbers mean."""
+"""How far estimated times are from what came true, at half of the time. README.md says what the numbers mean."""
 
 import argparse
 import contextlib
