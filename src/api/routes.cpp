@@ -151,6 +151,9 @@ Response error_response(const Error& error) {
     case Error::Kind::conflict:
       status = 409;
       break;
+    case Error::Kind::key_reused:
+      status = 422;
+      break;
     case Error::Kind::too_large:
       status = 413;
       break;

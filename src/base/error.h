@@ -13,6 +13,7 @@ struct Error {
     invalid_request,  // mend the request
     not_found,
     conflict,    // right request, wrong state
+    key_reused,  // an Idempotency-Key that stands for another request
     too_large,   // past a limit in bytes
     queue_full,  // come back later
     no_space,    // the disk is full

@@ -108,7 +108,7 @@ class Store {
   std::optional<Timestamp> next_upload_expiry();
 
   // --- idempotency; in one transaction with the create
-  // The id of what the same request made within the last day, if it did; invalid_request when another one had this key.
+  // The id of what the same request made within the last day, if it did; key_reused when another one had this key.
   Result<std::optional<std::string>> recall(const IdempotencyKey& key, Timestamp now);
   void remember(const IdempotencyKey& key, const std::string& object_id, Timestamp now);
 

@@ -23,7 +23,7 @@ def test_a_batch_created_again_with_its_key_is_the_same_batch(client):
     assert client.batches.create(input_file_id=file.id, extra_headers=key, **OPTIONS) == batch
     other = client.batches.create(input_file_id=file.id, extra_headers={"Idempotency-Key": f"2 of {file.id}"}, **OPTIONS)
     assert other.id != batch.id
-    with pytest.raises(openai.BadRequestError) as refusal:
+    with pytest.raises(openai.UnprocessableEntityError) as refusal:
         client.batches.create(input_file_id=file.id, metadata={"a": "b"}, extra_headers=key, **OPTIONS)
     assert refusal.value.code == "idempotency_key_reused"
 
@@ -34,7 +34,7 @@ def test_a_file_sent_again_with_its_key_is_stored_once(client):
     file = create(file=("a.jsonl", content), purpose="batch", extra_headers=KEY)
     assert create(file=("a.jsonl", content), purpose="batch", extra_headers=KEY) == file
     for other in (("b.jsonl", content), ("a.jsonl", content + b"\n")):
-        with pytest.raises(openai.BadRequestError) as refusal:
+        with pytest.raises(openai.UnprocessableEntityError) as refusal:
             create(file=other, purpose="batch", extra_headers=KEY)
         assert refusal.value.code == "idempotency_key_reused"
     client.files.delete(file.id)
@@ -49,7 +49,7 @@ def test_an_upload_has_keys_of_its_own(client):
 
     upload = create("a.jsonl")
     assert create("a.jsonl").id == upload.id
-    with pytest.raises(openai.BadRequestError):
+    with pytest.raises(openai.UnprocessableEntityError):
         create("b.jsonl")
 
 
