@@ -97,6 +97,12 @@ void check_cut(std::string_view line, const json::value& value, std::string_view
   require(rewritten(parts.body) == json::serialize(value.at("body")), "the body is the line's");
 }
 
+// Of an embedding: an array of texts or of arrays of tokens has as many as it has elements.
+std::int64_t input_count(const json::value& input) {
+  const bool several = input.is_array() && (input.as_array().empty() || !input.as_array()[0].is_number());
+  return several ? static_cast<std::int64_t>(input.as_array().size()) : 1;
+}
+
 // The errors of a file as "line code;". Nothing when the parsers cannot be compared: one forgets repeated keys, they
 // differ in the largest exponents, and in whether an empty array is a level of nesting.
 std::optional<std::string> expected_errors(std::string_view file, const ValidationRules& rules,
@@ -104,7 +110,8 @@ std::optional<std::string> expected_errors(std::string_view file, const Validati
   std::string errors;
   std::set<std::string, std::less<>> seen;
   std::optional<std::string> model;
-  std::int64_t requests = 0;
+  std::string endpoint = rules.endpoint;
+  std::int64_t requests = 0, inputs = 0;
   if (file.starts_with("\xEF\xBB\xBF")) file.remove_prefix(3);
   for (std::int64_t number = 1; !file.empty(); ++number) {
     const std::string_view line = take_line(file);
@@ -117,9 +124,15 @@ std::optional<std::string> expected_errors(std::string_view file, const Validati
     const json::value value = parse(line, failure);
     if (repeats || failure == json::error::exponent_overflow || failure == json::error::too_deep) return std::nullopt;
 
-    std::string fault = failure ? "invalid_json_line" : fault_of(value, rules.endpoint);
+    if (endpoint.empty() && !failure && value.is_object()) {
+      const json::value* url = value.as_object().if_contains("url");
+      if (url && url->is_string() && endpoints().contains(std::string_view(url->as_string())))
+        endpoint = url->as_string();
+    }
+    std::string fault = failure ? "invalid_json_line" : fault_of(value, endpoint);
     if (fault.empty()) {
-      check_cut(line, value, rules.endpoint);
+      check_cut(line, value, endpoint);
+      if (endpoint == "/v1/embeddings") inputs += input_count(value.at("body").at("input"));
       const std::string asked(value.at("body").at("model").as_string());
       if (!seen.emplace(value.at("custom_id").as_string()).second) {
         fault = "duplicate_custom_id";
@@ -134,7 +147,7 @@ std::optional<std::string> expected_errors(std::string_view file, const Validati
     if (!fault.empty()) errors += fmt::format("{} {};", number, fault);
   }
   if (requests == 0) errors += "0 empty_file;";
-  if (rules.lines_max > 0 && requests > rules.lines_max) errors += "0 too_many_tasks;";
+  if (rules.lines_max > 0 && (requests > rules.lines_max || inputs > rules.lines_max)) errors += "0 too_many_tasks;";
   return errors;
 }
 
