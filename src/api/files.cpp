@@ -120,12 +120,12 @@ Task<Response> create_file(Context& c) {
   }
   const Result<NewFile> described = describe(form, c.services.limits);
   if (!described) co_return error_response(described.error());
-  const File file =
-      co_await blocking(c.services.io, [&] { return form.receiver->commit(*described, c.services.clock.now()); });
   const auto key =
       idempotency_key(c.request, fmt::format("{} {} {} {}", form.receiver->hash(), described->purpose,
                                              described->expires_after_seconds.value_or(0), described->filename));
   if (!key) co_return error_response(key.error());
+  const File file =
+      co_await blocking(c.services.io, [&] { return form.receiver->commit(*described, c.services.clock.now()); });
   const auto created = co_await c.services.db.write([&](Store& store) {
     return create_once<File>(
         store, *key, file.created_at, [&](const std::string& made) { return store.find_file({made}, file.created_at); },

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 
-from penstock import finished, jsonl, line, upload
+from penstock import blobs, finished, jsonl, line, upload
 
 KEY = {"Idempotency-Key": "night run 7"}
 OPTIONS = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
@@ -60,3 +60,13 @@ def test_a_key_is_1_to_255_characters_long(client, key):
             filename="a.jsonl", purpose="batch", bytes=10, mime_type="application/jsonl", extra_headers={"Idempotency-Key": key}
         )
     assert refusal.value.param == "Idempotency-Key"
+
+
+def test_a_file_with_a_bad_key_leaves_nothing(client, shared_server):
+    kept = blobs(shared_server)
+    with pytest.raises(openai.BadRequestError) as refusal:
+        client.files.create(
+            file=("a.jsonl", jsonl([line("bad key")])), purpose="batch", extra_headers={"Idempotency-Key": "x" * 256}
+        )
+    assert refusal.value.param == "Idempotency-Key"
+    assert blobs(shared_server) == kept
