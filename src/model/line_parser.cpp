@@ -182,6 +182,9 @@ struct AnswerParser::Impl {
 AnswerParser::AnswerParser() : impl_(std::make_unique<Impl>()) {}
 AnswerParser::~AnswerParser() = default;
 
+// More are no count: sums over all lines must stay numbers.
+constexpr std::int64_t kTokensMax = 1'000'000'000;
+
 std::optional<Usage> AnswerParser::check(const std::string& body) {
   std::string_view text = body;
   if (body.capacity() < body.size() + kLinePadding) {
@@ -200,7 +203,7 @@ std::optional<Usage> AnswerParser::check(const std::string& body) {
   const auto read = [&](std::initializer_list<const char*> pointers, std::int64_t& out) {
     for (const char* pointer : pointers) {
       std::int64_t value = 0;
-      if (!counts.at_pointer(pointer).get(value) && value >= 0) {
+      if (!counts.at_pointer(pointer).get(value) && value >= 0 && value <= kTokensMax) {
         out = value;
         return;
       }
@@ -209,6 +212,7 @@ std::optional<Usage> AnswerParser::check(const std::string& body) {
   read({"/prompt_tokens", "/input_tokens"}, usage.input);
   read({"/completion_tokens", "/output_tokens"}, usage.output);
   read({"/prompt_tokens_details/cached_tokens", "/input_tokens_details/cached_tokens"}, usage.cached);
+  usage.cached = std::min(usage.cached, usage.input);
   read({"/completion_tokens_details/reasoning_tokens", "/output_tokens_details/reasoning_tokens"}, usage.reasoning);
   return usage;
 }

@@ -362,6 +362,14 @@ TEST(AnswerParserTest, ReadsTheTokensInTheWordsOfEachEndpoint) {
   }
 }
 
+TEST(AnswerParserTest, CountsThatCannotBeAreNoCounts) {
+  AnswerParser parser;
+  EXPECT_EQ(parser.check(R"({"usage":{"prompt_tokens":9000000000000000000,"completion_tokens":7}})"),
+            (Usage{0, 0, 7, 0}));
+  EXPECT_EQ(parser.check(R"({"usage":{"prompt_tokens":5,"prompt_tokens_details":{"cached_tokens":9}}})"),
+            (Usage{5, 5, 0, 0}));
+}
+
 TEST(AnswerParserTest, TakesNothingButOneJsonObject) {
   AnswerParser parser;
   for (const std::string& body :
