@@ -240,11 +240,15 @@ bool Store::advance(const BatchId& id, BatchStatus from, BatchStatus to, Timesta
 
 bool Store::fail_batch(const BatchId& id, const std::vector<LineError>& errors, std::int64_t error_total,
                        Timestamp now) {
-  return sql_.execute(
-             "UPDATE batches SET status = 'failed', failed_ms = $1, errors = $2, error_total = $3, model = NULL, total = 0, "
-             "paused_ms = NULL"
-             " WHERE id = $4 AND status = 'validating'",
-             {to_ms(now), wire::errors_json(errors), error_total, id.value}) == 1;
+  std::optional<std::int64_t> seq;
+  sql_.execute(
+      "UPDATE batches SET status = 'failed', failed_ms = $1, errors = $2, error_total = $3, model = NULL, total = 0,"
+      " paused_ms = NULL WHERE id = $4 AND status = 'validating' RETURNING seq",
+      {to_ms(now), wire::errors_json(errors), error_total, id.value},
+      [&](const sql::Row& row) { seq = row.integer(0); });
+  if (!seq) return false;
+  sql_.execute("DELETE FROM spans WHERE batch_seq = $1", {*seq});  // a retry may have some
+  return true;
 }
 
 bool Store::start_batch(const BatchId& id, const std::string& model, std::int64_t total) {

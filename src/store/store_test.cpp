@@ -545,6 +545,13 @@ TEST_F(StoreTest, ARetryStartsWithTheAnswersThatWereTakenOver) {
   EXPECT_EQ(store.find_batch(id)->counts.completed, 2) << "it runs already";
 }
 
+TEST_F(StoreTest, ARetryWhoseFileIsNotGoodAnyMoreLeavesNoSpans) {
+  const BatchId id = retry_of(add_ended(600, 300)).value().id;
+  store.begin_retry(id, 600);
+  ASSERT_TRUE(store.fail_batch(id, {}, 1, kNow));
+  EXPECT_EQ(store.remaining(id), 0);
+}
+
 TEST_F(StoreTest, FinishingFreezesCountsAndUsageAndInsertsTheFiles) {
   const BatchId id = add_running("batch_1", 600);
   const auto spans = claim(2);
