@@ -121,7 +121,8 @@ Task<> Lifecycle::validate(Batch batch) {
 // The good answers of the batch that this one retries become its own, before any line is sent. A restart in the middle
 // begins anew.
 Task<> Lifecycle::keep_answers(const Batch& batch, std::int64_t total) {
-  co_await db_.write([&](Store& store) { store.begin_retry(batch.id, total); });
+  const bool begun = co_await db_.write([&](Store& store) { return store.begin_retry(batch.id, total); });
+  if (!begun) co_return;
   const auto old = co_await db_.read([&](Store& store) { return store.find_batch(*batch.retry_of); });
   if (!old->output_file_id) co_return;
   std::optional<KeptAnswers> answers;

@@ -536,6 +536,37 @@ TEST(LifecycleTest, SavedResultsWhoseTimeIsOverAreRemovedAtTheStart) {
   ASSERT_TRUE(next.until([&] { return saved_lines(next, id) == 0; }));
 }
 
+TEST(LifecycleTest, ARetryThatIsCancelledWhileItIsValidatedTakesNoAnswerOverTwice) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  process.add_engine().script = [](const std::string& body) {
+    if (body != request_body(3)) return answered(400, "{}");
+    return answered(200, R"({"usage":{"prompt_tokens":3,"completion_tokens":2}})");
+  };
+  process.start();
+  const BatchId old = process.submit(input_lines(0, 10));
+  ASSERT_TRUE(process.until_ended(old));
+  Batch retry;
+  retry.id = {random_id("batch_")};
+  retry.created_at = process.clock.now();
+  process.write([&](Store& store) {
+    store.retry_batch(old, retry, {0, 0}).value();
+    // As it is when a process was killed behind the last answer that is taken over.
+    store.begin_retry(retry.id, 10);
+    ResultGroup group;
+    group.span.batch = retry.id;
+    group.entries = {{3, 2, false}};
+    group.lines = "x\n";
+    group.usage = {3, 0, 2, 0};
+    store.save_results(group);
+  });
+  process.lifecycle.start(retry.id);
+  process.cancel(retry.id);
+  ASSERT_TRUE(process.until_ended(retry.id));
+  EXPECT_EQ(process.batch(retry.id).usage, (Usage{3, 0, 2, 0}));
+  EXPECT_EQ(saved_lines(process, retry.id), 1u);
+}
+
 TEST(LifecycleTest, AnInputThatIsGoneIsTriedAgainAndHarmsNoOtherBatch) {
   Disk disk;
   Process process(disk, saving_at_once());

@@ -137,8 +137,9 @@ class Store {
   // validating -> failed.
   bool fail_batch(const BatchId& id, const std::vector<LineError>& errors, std::int64_t error_total, Timestamp now);
   // Cuts the lines of a batch that is still validating into spans, all of them to do, for answers of an earlier one to
-  // be saved with token 0 before start_batch(). What was saved so before is removed.
-  void begin_retry(const BatchId& id, std::int64_t total);
+  // be saved with token 0 before start_batch(). What was saved so before is removed. False, and nothing is changed,
+  // when it is not validating any more: none may be saved then.
+  bool begin_retry(const BatchId& id, std::int64_t total);
   // validating -> in_progress, with `total` lines cut into spans; it waits until one is claimed.
   bool start_batch(const BatchId& id, const std::string& model, std::int64_t total);
   // An unfinished batch becomes `cancelling`; one that is cancelling or cancelled is returned as it is. Error

@@ -262,14 +262,15 @@ bool Store::start_batch(const BatchId& id, const std::string& model, std::int64_
   return true;
 }
 
-void Store::begin_retry(const BatchId& id, std::int64_t total) {
+bool Store::begin_retry(const BatchId& id, std::int64_t total) {
   std::optional<std::int64_t> seq;
   sql_.execute("SELECT seq FROM batches WHERE id = $1 AND status = 'validating'", {id.value},
                [&](const sql::Row& row) { seq = row.integer(0); });
-  if (!seq) return;
+  if (!seq) return false;
   sql_.execute("DELETE FROM result_groups WHERE batch_seq = $1", {*seq});
   sql_.execute("DELETE FROM spans WHERE batch_seq = $1", {*seq});
   insert_spans(*seq, total);
+  return true;
 }
 
 // Those that are there already stay as they are.
