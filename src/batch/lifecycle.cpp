@@ -73,6 +73,7 @@ Task<> Lifecycle::drive(BatchId id) {
       co_await finalize(*batch, BatchStatus::cancelled);
     }
   }
+  set_paused(id, false);  // it may have ended while it was paused
   changed_.erase(id);
   if (on_end) on_end(id);
   ended_.notify();
@@ -152,10 +153,7 @@ Task<> Lifecycle::run(Batch batch) {
       return store.remaining(batch.id) == 0 &&
              store.advance(batch.id, BatchStatus::in_progress, BatchStatus::finalizing, clock_.now());
     });
-    if (done) {
-      set_paused(batch.id, false);  // its last lines may have come while it was paused
-      co_return;
-    }
+    if (done) co_return;
     const Millis left = batch.expires_at - clock_.now();
     const bool in_time = co_await changed_.at(batch.id).wait_until(clock_, clock_.monotonic() + left);
     if (!in_time) co_return;
