@@ -309,10 +309,11 @@ std::vector<Dispatcher::Line> Dispatcher::load(const std::shared_ptr<Span>& shar
 }
 
 // One transaction for all answers of the last commit_after, or commit_lines of them. What it could not save it keeps:
-// after an exception it starts again with the same results.
+// after an exception it starts again with the same results, which may have been saved all the same.
 Task<> Dispatcher::save() {
   while (true) {
-    if (saving_.empty()) {
+    const bool again = !saving_.empty();
+    if (!again) {
       while (results_.empty()) co_await have_results_.wait();
       while (results_.size() < options_.commit_lines && !stopping_) {
         const bool in_time = co_await have_results_.wait_until(clock_, oldest_result_ + options_.commit_after);
@@ -326,7 +327,7 @@ Task<> Dispatcher::save() {
       saving_.assign(std::move_iterator(results_.begin()), std::move_iterator(end));
       results_.erase(results_.begin(), end);
     }
-    const Saved saved = co_await db_.write([&](Store& store) { return write_groups(store); });
+    const Saved saved = co_await db_.write([&](Store& store) { return write_groups(store, again); });
     for (const auto& span : saved.refused) {
       log::warn("batch {}: another worker has span {} by now", span->claim.key.batch.value, span->claim.key.number);
       span->lost = true;
@@ -349,10 +350,19 @@ Task<> Dispatcher::save() {
 }
 
 // On the store's thread.
-Dispatcher::Saved Dispatcher::write_groups(Store& store) const {
-  std::map<std::shared_ptr<Span>, ResultGroup> groups;
+Dispatcher::Saved Dispatcher::write_groups(Store& store, bool again) const {
+  struct Part {
+    ResultGroup group;
+    std::int64_t results = 0;
+    std::vector<std::uint32_t> saved;
+  };
+  std::map<std::shared_ptr<Span>, Part> parts;
   for (const Result& result : saving_) {
-    ResultGroup& group = groups[result.span];
+    const auto [place, is_new] = parts.try_emplace(result.span);
+    auto& [group, results, saved] = place->second;
+    if (is_new && again) saved = store.finished_indices(result.span->claim.key);
+    ++results;
+    if (std::find(saved.begin(), saved.end(), result.index) != saved.end()) continue;
     const std::size_t before = group.lines.size();
     append_output_line(group.lines, result.span->claim.key.batch, result.index, result.custom_id_json, result.outcome);
     group.entries.push_back(
@@ -361,12 +371,13 @@ Dispatcher::Saved Dispatcher::write_groups(Store& store) const {
   }
   Saved saved;
   std::set<BatchId> ended_a_span;
-  for (auto& [span, group] : groups) {
+  for (auto& [span, part] : parts) {
+    ResultGroup& group = part.group;
     group.span = span->claim.key;
     group.token = span->claim.token;
-    if (!store.save_results(group)) {
+    if (!group.entries.empty() && !store.save_results(group)) {
       saved.refused.push_back(span);
-    } else if (span->unsaved == static_cast<std::int64_t>(group.entries.size())) {
+    } else if (span->unsaved == part.results) {
       ended_a_span.insert(group.span.batch);
     }
   }

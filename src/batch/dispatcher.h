@@ -118,7 +118,7 @@ class Dispatcher {
   void push_front(Line line);
   bool holds_spans() const;
   Moment next_due() const;
-  Saved write_groups(Store& store) const;
+  Saved write_groups(Store& store, bool again) const;
 
   asio::io_context& loop_;
   Clock& clock_;

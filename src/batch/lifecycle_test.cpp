@@ -6,6 +6,7 @@
 #include <set>
 
 #include "batch/assemble.h"
+#include "testing/faulty_connection.h"
 #include "testing/process.h"
 
 namespace penstock {
@@ -588,6 +589,25 @@ TEST(LifecycleTest, ABatchThatFailsWhileItIsPausedHoldsNoLeases) {
   process.advance(options.lease / 2);
   process.settle();
   EXPECT_EQ(claim("other", now + options.lease), 1u) << "it was renewed";
+}
+
+TEST(LifecycleTest, ResultsWhoseCommitWasNotConfirmedAreCountedOnce) {
+  const auto database = sql::open_sqlite(":memory:");
+  sql::transaction(*database, [&] { Store(*database).migrate(); });
+  auto session = std::make_unique<FaultyConnection>(*database);
+  session->loses_reply = true;
+  TempDir folder;
+  Disk disk(std::move(session), open_local_blobs(folder / "blobs"));
+  Process process(disk, saving_at_once());
+  process.add_engine();
+  process.start();
+  const BatchId id = process.submit(input_lines(0, 3));
+  ASSERT_TRUE(process.until([&] {
+    process.clock.advance(Millis{1'000});
+    return is_terminal(process.batch(id).status);
+  }));
+  EXPECT_EQ(process.batch(id).counts, (Counts{3, 3, 0}));
+  EXPECT_EQ(process.batch(id).usage, (Usage{9, 0, 6, 0}));
 }
 
 TEST(LifecycleTest, AnInputThatIsGoneIsTriedAgainAndHarmsNoOtherBatch) {

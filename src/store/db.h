@@ -12,6 +12,8 @@ class Db {
  public:
   // Opens or creates; throws UsageError when it cannot be used, naming the path. ":memory:" reads through the writer.
   explicit Db(const std::string& path);
+  // Over a database that is ready; it reads through the same session.
+  explicit Db(std::unique_ptr<sql::Connection> session) : writer_(std::move(session)) {}
   ~Db();
 
   // Runs f(Store&) in one transaction, durable when it returns; rolls back when f throws.

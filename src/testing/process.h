@@ -15,6 +15,8 @@ namespace penstock {
 // What outlives a process: the database and the blobs.
 struct Disk {
   explicit Disk(const std::string& database = ":memory:") : db(database), blobs(open_local_blobs(folder / "blobs")) {}
+  Disk(std::unique_ptr<sql::Connection> session, std::unique_ptr<BlobStore> store)
+      : db(std::move(session)), blobs(std::move(store)) {}
 
   std::string read(const FileId& id) const {
     const auto reader = blobs->open(id.value);
