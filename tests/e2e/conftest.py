@@ -1,10 +1,12 @@
 import tempfile
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 import description
+from audit import audit
 from penstock import BINARY, GGUF, LLAMA_SERVER, MODEL, OTHER_MODEL, Server
 
 
@@ -33,14 +35,44 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+def check(server):
+    """Fails when the audit finds a fault in the server's data; one that runs may first end what it is at."""
+    code = server.process.poll()
+    crashed = code not in (None, 0)
+    deadline = time.monotonic() + 5
+    while faults := audit(server.folder / "data", url=server.url if code is None else None, crashed=crashed):
+        if code is not None or time.monotonic() > deadline:
+            raise AssertionError(f"the audit of {server.folder / 'data'} found:\n" + "\n".join(faults))
+        time.sleep(0.1)
+
+
+@contextmanager
+def servers(session, folder):
+    """A maker of servers. In the end they are stopped, and audited before and after it if no test has failed meanwhile."""
+    failed_before = session.testsfailed
+
+    def check_if_passed(server):
+        if session.testsfailed == failed_before:
+            check(server)
+
+    with ExitStack() as stack:
+
+        def make(*arguments, **options):
+            server = Server(Path(tempfile.mkdtemp(dir=folder)), *arguments, **options)
+            stack.callback(check_if_passed, server)
+            stack.callback(server.stop)
+            server.start()
+            stack.callback(check_if_passed, server)
+            return server
+
+        yield make
+
+
 @pytest.fixture(scope="session")
-def shared_server(tmp_path_factory):
+def shared_server(request, tmp_path_factory):
     """A server with the real model, for all tests that leave it running."""
-    server = Server(tmp_path_factory.mktemp("server"), models=(MODEL, OTHER_MODEL))
-    try:
-        yield server.start()
-    finally:
-        server.stop()
+    with servers(request.session, tmp_path_factory.mktemp("server")) as make:
+        yield make(models=(MODEL, OTHER_MODEL))
 
 
 @pytest.fixture
@@ -48,24 +80,15 @@ def client(shared_server):
     return shared_server.client()
 
 
-def makes_servers(folder):
-    with ExitStack() as stack:
-
-        def make(*arguments, **options):
-            server = Server(Path(tempfile.mkdtemp(dir=folder)), *arguments, **options)
-            stack.callback(server.stop)
-            return server.start()
-
+@pytest.fixture
+def new_server(request, tmp_path):
+    """Makes servers of the test's own and stops them after it."""
+    with servers(request.session, tmp_path) as make:
         yield make
 
 
-@pytest.fixture
-def new_server(tmp_path):
-    """Makes servers of the test's own and stops them after it."""
-    yield from makes_servers(tmp_path)
-
-
 @pytest.fixture(scope="module")
-def new_module_server(tmp_path_factory):
+def new_module_server(request, tmp_path_factory):
     """Makes servers for all tests of a file and stops them after the last one."""
-    yield from makes_servers(tmp_path_factory.mktemp("servers"))
+    with servers(request.session, tmp_path_factory.mktemp("servers")) as make:
+        yield make

@@ -9,20 +9,16 @@ import openai
 import pytest
 
 from fake_engine import MODEL, FakeEngine
-from penstock import Server, blobs, finished, jsonl, line, output_lines, refused, wait_until
+from penstock import blobs, finished, jsonl, line, output_lines, refused, wait_until
 
 HOUR = 3600
 PART_MAX = 64 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(new_module_server):
     with FakeEngine() as engine:
-        server = Server(tmp_path_factory.mktemp("server"), "--engine", engine.url, models=())
-        try:
-            yield server.start()
-        finally:
-            server.stop()
+        yield new_module_server("--engine", engine.url, models=())
 
 
 @pytest.fixture

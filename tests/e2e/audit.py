@@ -1,0 +1,362 @@
+#!/usr/bin/env python3
+"""Whether a data folder holds what Penstock promises, after any run. It reads the database, the blobs and, of a server
+that runs, the API, and changes nothing:
+
+    audit.py --data DIR [--url URL | --crashed]
+
+It prints a line for each fault and exits with 1 when there is one. On a server at work what is half done at the moment
+can look like a fault: look again. Files that were deleted are not missed.
+"""
+
+import argparse
+import json
+import re
+import sqlite3
+import struct
+import sys
+import time
+import urllib.request
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+ENDS = ("completed", "failed", "expired", "cancelled")
+TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+LINE_KEYS = {"id", "custom_id", "response", "error"}
+LINE_ID = re.compile("batch_req_[0-9a-f]{40}")  # the batch, and the request's index in 8 digits
+FAILED_BIT = 0x8000_0000  # see src/store/store_spans.cpp
+PLAN_ENTRY_SIZE = 16
+LATE_MAX_MS = 60_000
+SHOWN_MAX = 5  # of a kind, in one fault
+
+
+def audit(data, url=None, crashed=False):
+    """The faults, in words. `url` is that of the server that runs on the folder; `crashed` says that the last one was
+    killed, so that what it had under way still lies about."""
+    uri = f"{(Path(data) / 'penstock.db').resolve().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)) as db:
+        db.row_factory = sqlite3.Row
+        try:
+            db.execute("BEGIN")  # all that follows sees the same moment
+            return list(Audit(db, Path(data) / "blobs").faults(url, crashed))
+        except sqlite3.DatabaseError as error:
+            return [f"the database cannot be read: {error}"]
+
+
+def some(things):
+    things = sorted(map(str, things))
+    return ", ".join(things[:SHOWN_MAX]) + (f" and {len(things) - SHOWN_MAX} more" if len(things) > SHOWN_MAX else "")
+
+
+def refuse(constant):
+    raise ValueError(f"{constant} is no JSON")
+
+
+def parse(text):
+    """The object that the bytes of a line are, or None."""
+    try:
+        value = json.loads(text.decode(), parse_constant=refuse)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def tokens_of(body):
+    """What an answer says it used, as the server counts it."""
+    usage = body.get("usage")
+    if not isinstance(usage, dict):
+        return [0] * len(TOKENS)
+
+    def first(*paths):
+        for path in paths:
+            value = usage
+            for key in path.split("/"):
+                value = value.get(key) if isinstance(value, dict) else None
+            if type(value) is int and 0 <= value < 1 << 63:
+                return value
+        return 0
+
+    return [
+        first("prompt_tokens", "input_tokens"),
+        first("prompt_tokens_details/cached_tokens", "input_tokens_details/cached_tokens"),
+        first("completion_tokens", "output_tokens"),
+        first("completion_tokens_details/reasoning_tokens", "output_tokens_details/reasoning_tokens"),
+    ]
+
+
+class Audit:
+    def __init__(self, db, blobs):
+        self.db = db
+        self.blobs = blobs
+        self.files = {row["id"]: row for row in db.execute("SELECT * FROM files ORDER BY seq DESC")}
+        self.deleted = {row["id"] for row in db.execute("SELECT id FROM deleted_files")}
+        self.batches = {row["id"]: row for row in db.execute("SELECT * FROM batches ORDER BY seq DESC")}
+        self.uploads = {row["id"]: row for row in db.execute("SELECT * FROM uploads")}
+        self.parts = {row["id"]: row for row in db.execute("SELECT * FROM upload_parts")}
+
+    def faults(self, url, crashed):
+        yield from self.of_database()
+        yield from self.of_blobs(crashed)
+        for batch in self.batches.values():
+            for check in (self.of_state, self.of_spans, self.of_lines):
+                yield from (f"{batch['id']} ({batch['status']}): {fault}" for fault in check(batch))
+        if not crashed:
+            yield from self.of_leases(url)
+        if url:
+            yield from self.of_time()
+            yield from self.of_api(url)
+
+    def of_database(self):
+        for (fault,) in self.db.execute("PRAGMA integrity_check"):
+            if fault != "ok":
+                yield f"integrity_check: {fault}"
+        for table, row, parent, _ in self.db.execute("PRAGMA foreign_key_check"):
+            yield f"a row of {table} names a row of {parent} that is not there"
+        if both := self.deleted & set(self.files):
+            yield f"files are there and deleted: {some(both)}"
+        for upload in self.uploads.values():
+            if (upload["status"] == "completed") != (upload["file_id"] is not None):
+                yield f"{upload['id']} is {upload['status']} and has the file {upload['file_id']}"
+            if upload["file_id"] and upload["file_id"] not in self.deleted | set(self.files):
+                yield f"{upload['id']} names {upload['file_id']}, which is unknown"
+        for part in self.parts.values():
+            upload = self.uploads.get(part["upload_id"])
+            if upload and upload["status"] != "pending":
+                yield f"{part['id']} is left of {part['upload_id']}, which has ended"
+        made = self.deleted | set(self.files) | set(self.uploads) | set(self.batches)
+        for key, made_id in self.db.execute("SELECT key, object_id FROM idempotency_keys"):
+            if made_id not in made:
+                yield f"the idempotency key {key} names {made_id}, which is unknown"
+
+    def of_blobs(self, crashed):
+        """No blob without its row and no row without its blob, and all of their sizes."""
+        rows = self.files | self.parts
+        sizes = {one.name: one.stat().st_size for one in self.blobs.iterdir() if one.is_file()}
+        plans = {f"plan-{name}": row for name, row in self.files.items()}
+        wanted = {f"plan-{name}" for name, row in self.files.items() if row["lines"] is not None}
+        to_come = set()  # files of batches that were stopped as they ended, and will be written again
+        for batch in self.batches.values():
+            if batch["status"] in ("in_progress", "finalizing"):
+                wanted.add(f"plan-{batch['input_file_id']}")
+            if batch["status"] not in ENDS:
+                to_come |= {f"file-{batch['id'].partition('_')[2]}-{kind}" for kind in ("output", "error")}
+        if missing := (set(rows) | wanted) - set(sizes):
+            yield f"rows without their blob: {some(missing)}"
+        if not crashed:
+            if unknown := set(sizes) - set(rows) - set(plans) - to_come:
+                yield f"blobs without a row: {some(unknown)}"
+            if half := [one.name for one in (self.blobs / "tmp").iterdir()]:
+                yield f"half-written blobs: {some(half)}"
+        for name, size in sizes.items():
+            if name in rows and size != rows[name]["bytes"]:
+                yield f"{name} has {size} bytes and {rows[name]['bytes']} in its row"
+            lines = plans[name]["lines"] if name in plans else None
+            if lines is not None and size != lines * PLAN_ENTRY_SIZE:
+                yield f"{name} has {size} bytes for {lines} lines"
+
+    def of_state(self, batch):
+        status = batch["status"]
+        ended = [end for end in ENDS if batch[f"{end}_ms"] is not None]
+        if ended != [end for end in ENDS if end == status]:
+            yield f"it has the times of {ended}"
+        if batch["retry_of"] and batch["retry_of"] not in self.batches:
+            yield f"it retries {batch['retry_of']}, which is unknown"
+        for key in ("input_file_id", "output_file_id", "error_file_id"):
+            if batch[key] is None:
+                continue
+            if batch[key] not in self.deleted and batch[key] not in self.files:
+                yield f"{key} is {batch[key]}, which is unknown"
+            elif key != "input_file_id" and (status not in ENDS or status == "failed"):
+                yield f"{key} is {batch[key]} already"
+            elif batch[key] in self.files and self.files[batch[key]]["bytes"] == 0:
+                yield f"{key} names an empty file"
+        total, done, failed = batch["total"], batch["completed"], batch["failed"]
+        if status in ENDS:
+            if done + failed != total or status == "failed" and total != 0:
+                yield f"of {total} lines {done} are completed and {failed} failed"
+        elif done or failed or any(batch[one] for one in TOKENS):
+            yield f"its counts are frozen, at {done} completed and {failed} failed"
+        if (status == "failed") != (batch["error_total"] > 0):
+            yield f"it has {batch['error_total']} errors"
+
+    def of_spans(self, batch):
+        """The spans are all of the batch's lines, and their sums those of the result groups; no line is saved twice."""
+        spans = self.db.execute("SELECT * FROM spans WHERE batch_seq = ? ORDER BY number", (batch["seq"],)).fetchall()
+        if batch["status"] in ENDS and spans:
+            yield f"{len(spans)} spans are left"
+        if spans or batch["status"] in ("in_progress", "finalizing"):
+            first = 0
+            for span in spans:
+                if span["first_entry"] != first:
+                    yield f"span {span['number']} begins at {span['first_entry']}, and the one before ends at {first}"
+                first = span["first_entry"] + span["entries"]
+            if first != batch["total"]:
+                yield f"its spans end at {first} of {batch['total']} lines"
+
+        saved = {span["number"]: [0, 0] for span in spans}
+        indices = Counter()
+        for group in self.db.execute(
+            "SELECT seq, span_number, entries, lines_size FROM result_groups WHERE batch_seq = ?", (batch["seq"],)
+        ):
+            size = 0
+            counts = saved.setdefault(group["span_number"], [0, 0])
+            for index, length in struct.iter_unpack("<II", group["entries"]):
+                indices[index] += 1
+                counts[length >= FAILED_BIT] += 1
+                size += length & ~FAILED_BIT
+            if size != group["lines_size"]:
+                yield f"result group {group['seq']} says {size} and {group['lines_size']} bytes"
+        for span in spans:
+            if saved[span["number"]] != [span["completed"], span["failed"]]:
+                yield (
+                    f"span {span['number']} counts {span['completed']} completed and {span['failed']} failed lines,"
+                    f" and its result groups {saved[span['number']]}"
+                )
+        if twice := [index for index, count in indices.items() if count > 1]:
+            yield f"requests are in its result groups twice: {some(twice)}"
+        if beyond := [index for index in indices if index >= batch["total"]]:
+            yield f"its result groups have requests beyond {batch['total']}: {some(beyond)}"
+
+    def of_lines(self, batch):
+        """Every request of an ended batch has its line, in one of its files, in order, and what they used adds up."""
+        if batch["status"] not in ENDS or batch["status"] == "failed":
+            return
+        names = self.custom_ids(batch)
+        if names is not None and batch["total"] not in (0, len(names)):
+            yield f"it has {batch['total']} lines and its input {len(names)}"
+        found, whole = [], True
+        for kind, count in (("output", batch["completed"]), ("error", batch["failed"])):
+            name = batch[f"{kind}_file_id"]
+            content = self.content(name) if name else b""
+            if content is None:
+                whole = False
+                continue
+            lines = content.split(b"\n")
+            if lines.pop():
+                yield f"{name} does not end with a newline"
+            if len(lines) != count:
+                yield f"{name or f'no {kind} file'} has {len(lines)} lines and the counts say {count}"
+            before, used = -1, [0] * len(TOKENS)
+            for number, text in enumerate(lines, 1):
+                line = parse(text)
+                if line is None or set(line) != LINE_KEYS or not LINE_ID.fullmatch(line["id"]):
+                    yield f"{name}:{number} is no output line"
+                    continue
+                index = int(line["id"][-8:], 16)
+                found.append(index)
+                if index <= before:
+                    yield f"{name}:{number} has request {index} behind {before}"
+                before = index
+                if names is not None and line["custom_id"] != (names[index] if index < len(names) else None):
+                    yield f"{name}:{number} has custom_id {line['custom_id']!r}, which request {index} has not"
+                response = line["response"] or {}
+                good = line["error"] is None and response.get("status_code") == 200
+                if good != (kind == "output"):
+                    yield f"{name}:{number} is {'a good' if good else 'no good'} answer"
+                if good:
+                    used = [a + b for a, b in zip(used, tokens_of(response["body"]))]
+            if kind == "output" and used != [batch[one] for one in TOKENS]:
+                yield f"its lines used {used} tokens and it says {[batch[one] for one in TOKENS]}"
+        counts = Counter(found)
+        if twice := [index for index, count in counts.items() if count > 1]:
+            yield f"requests have more than one line: {some(twice)}"
+        if whole and (lost := set(range(batch["total"])) - set(counts)):
+            yield f"requests have no line: {some(names[index] if names else index for index in lost)}"
+
+    def content(self, name):
+        """The bytes of a file; None when it was deleted, or its blob is gone, which is a fault of its own."""
+        path = self.blobs / name
+        return path.read_bytes() if name in self.files and path.exists() else None
+
+    def custom_ids(self, batch):
+        """Of the requests of its input, by their index; None when the file was deleted."""
+        content = self.content(batch["input_file_id"])
+        if content is None:
+            return None
+        lines = (parse(text) for text in content.removeprefix(b"\xef\xbb\xbf").split(b"\n") if text.strip(b" \t\r"))
+        return [line and line.get("custom_id") for line in lines]
+
+    def of_leases(self, url):
+        """Who holds a lease is the worker of the running server; without a server nobody does."""
+        worker = self.db.execute("SELECT id FROM workers ORDER BY seen_ms DESC LIMIT 1").fetchone()
+        worker = worker["id"] if url and worker else None
+        for owner, count in self.db.execute(
+            "SELECT owner, COUNT(*) FROM spans WHERE entries > completed + failed AND owner IS NOT NULL GROUP BY owner"
+        ):
+            if owner != worker:
+                yield f"{owner} holds {count} leases, and the worker is {worker}"
+
+    def of_time(self):
+        for batch in self.batches.values():
+            late = time.time() * 1000 - batch["expires_ms"]
+            if batch["status"] not in ENDS and late > LATE_MAX_MS:
+                yield f"{batch['id']} ({batch['status']}): it should have ended {late / 1000:.0f} s ago"
+
+    def of_api(self, url):
+        """The lists of the API are the rows, and so is what they say."""
+        now = time.time() * 1000
+        files = {name: row for name, row in self.files.items() if not row["expires_ms"] or row["expires_ms"] > now}
+        for kind, rows, expected in (("files", files, self.shown_file), ("batches", self.batches, self.shown_batch)):
+            listed = list(everything(f"{url}/v1/{kind}"))
+            names = [one["id"] for one in listed]
+            if names != list(rows):
+                yield f"GET /v1/{kind} lists {len(names)}, and there are {len(rows)}: {some(set(names) ^ set(rows))}"
+            for one in listed:
+                for key, value in expected(rows[one["id"]]).items() if one["id"] in rows else ():
+                    if one[key] != value:
+                        yield f"{one['id']}: {key} is {one[key]} in the API and {value} in the database"
+
+    @staticmethod
+    def shown_file(row):
+        return {key: row[key] for key in ("filename", "purpose", "bytes")} | times(row, "created", "expires")
+
+    @staticmethod
+    def shown_batch(row):
+        """What moves no more."""
+        shown = {key: row[key] for key in ("input_file_id", "endpoint", "retry_of")} | times(row, "created", "expires")
+        if row["status"] not in ENDS:
+            return shown
+        usage = {
+            "input_tokens": row["input_tokens"],
+            "input_tokens_details": {"cached_tokens": row["cached_tokens"]},
+            "output_tokens": row["output_tokens"],
+            "output_tokens_details": {"reasoning_tokens": row["reasoning_tokens"]},
+            "total_tokens": row["input_tokens"] + row["output_tokens"],
+        }
+        counts = {key: row[key] for key in ("total", "completed", "failed")}
+        shown |= {key: row[key] for key in ("status", "model", "output_file_id", "error_file_id")}
+        shown |= times(row, "in_progress", "finalizing", "cancelling", *ENDS)
+        return shown | {"request_counts": counts, "usage": usage}
+
+
+def times(row, *names):
+    """As the API shows them, in seconds."""
+    return {f"{name}_at": row[f"{name}_ms"] // 1000 if row[f"{name}_ms"] is not None else None for name in names}
+
+
+def everything(url):
+    """All objects of a list, over its pages."""
+    after = ""
+    while True:
+        with urllib.request.urlopen(f"{url}?limit=100{after}", timeout=30) as answer:
+            page = json.load(answer)
+        yield from page["data"]
+        if not page["has_more"]:
+            return
+        after = f"&after={page['last_id']}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Checks that a data folder holds what Penstock promises.")
+    parser.add_argument("--data", required=True, metavar="DIR")
+    server = parser.add_mutually_exclusive_group()
+    server.add_argument("--url", help="of the server that runs on the folder")
+    server.add_argument("--crashed", action="store_true", help="the server was killed and not started again")
+    arguments = parser.parse_args()
+    faults = audit(arguments.data, arguments.url, arguments.crashed)
+    print("\n".join(faults) or "no faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
