@@ -245,7 +245,7 @@ Task<> Dispatcher::refill(std::string model) {
   Queue& queue = queues_[model];
   std::erase_if(queue.spans, [](const auto& s) { return s->input && s->next == s->entries.size(); });
   wake_.notify();
-  if (was_drained(span->claim.key.batch)) co_return;
+  if (span->lost || was_drained(span->claim.key.batch)) co_return;
   if (const auto paused = paused_.find(span->claim.key.batch); paused != paused_.end()) {
     std::move(lines.begin(), lines.end(), std::back_inserter(paused->second.lines));
     co_return;
@@ -332,6 +332,7 @@ Task<> Dispatcher::save() {
       log::warn("batch {}: another worker has span {} by now", span->claim.key.batch.value, span->claim.key.number);
       span->lost = true;
     }
+    if (!saved.refused.empty()) forget([](const Span& span) { return span.lost; });
     for (const Result& result : saving_) {
       unsaved_bytes_ -= result.outcome.body.size();
       --result.span->unsaved;
@@ -404,17 +405,27 @@ Task<> Dispatcher::heartbeat() {
   }
 }
 
-Task<> Dispatcher::drain(BatchId id, Millis grace) {
-  if (refilling_) drained_while_refilling_.push_back(id);
+void Dispatcher::forget(const std::function<bool(const Span&)>& gone) {
+  const auto of_gone_span = [&](const Line& line) { return gone(*line.span); };
+  const auto is_gone = [&](const std::shared_ptr<Span>& span) { return gone(*span); };
   for (auto& [model, queue] : queues_) {
-    std::erase_if(queue.spans, [&](const auto& span) { return span->claim.key.batch == id; });
+    std::erase_if(queue.spans, is_gone);
     std::erase_if(queue.lines, [&, &bytes = queue.bytes](const Line& line) {
-      if (line.span->claim.key.batch != id) return false;
+      if (!of_gone_span(line)) return false;
       bytes -= line.body.size();
       return true;
     });
   }
-  std::erase_if(retries_, [&](const auto& item) { return item.second.span->claim.key.batch == id; });
+  std::erase_if(retries_, [&](const auto& item) { return of_gone_span(item.second); });
+  for (auto& [id, aside] : paused_) {
+    std::erase_if(aside.spans, is_gone);
+    std::erase_if(aside.lines, of_gone_span);
+  }
+}
+
+Task<> Dispatcher::drain(BatchId id, Millis grace) {
+  if (refilling_) drained_while_refilling_.push_back(id);
+  forget([&](const Span& span) { return span.claim.key.batch == id; });
   paused_.erase(id);
 
   const auto found = active_.find(id);

@@ -112,6 +112,8 @@ class Dispatcher {
   bool was_drained(const BatchId& id) const;
   std::vector<Line> load(const std::shared_ptr<Span>& span);
   Task<> attempt(Line line, Slot slot);
+  // Forgets the waiting lines of such spans.
+  void forget(const std::function<bool(const Span&)>& gone);
   Task<> save();
   Task<> heartbeat();
   Active& active(const BatchId& id);

@@ -426,6 +426,48 @@ TEST(DispatcherTest, ASecondProcessTakesOverWhenTheLeasesOfADeadOneEnd) {
   EXPECT_TRUE(dead.done.empty());
 }
 
+TEST(DispatcherTest, AWorkerThatStoodStillForThreeLeasesDropsItsAnswersAndSendsNoMore) {
+  Disk disk;
+  Process still(disk, saving_at_once());
+  ScriptedEngine& engine = still.add_engine({.slots = 4});
+  engine.hold();
+  still.start_dispatcher();
+  const BatchId id = still.submit_running(input_lines(0, 20));
+  ASSERT_TRUE(still.until([&] { return engine.in_flight() == 4; }));
+  const Moment later = still.clock.monotonic() + Millis{30'000};
+  const auto taken = still.write([&](Store& store) {
+    return store.claim_spans("another", "m", 10, true, later, later + Millis{60'000}, still.clock.now());
+  });
+  ASSERT_EQ(taken.size(), 1u);
+
+  still.advance(Millis{30'000});
+  engine.release(4);  // answers come; until they are refused, their slots are filled again
+  ASSERT_TRUE(still.until([&] { return engine.bodies.size() == 8; }));
+  still.settle();
+  engine.release();
+  ASSERT_TRUE(still.until([&] { return engine.in_flight() == 0; }));
+  still.settle();
+  EXPECT_EQ(engine.bodies.size(), 8u);
+  EXPECT_TRUE(saved_lines(still, id).empty());
+  EXPECT_EQ(still.remaining(id), 20);
+}
+
+// As a process that was stopped by a signal, and is the only one that works on its data.
+TEST(DispatcherTest, AWorkerThatStoodStillForThreeLeasesGoesOnWithWhatNobodyTook) {
+  Disk disk;
+  Process still(disk, saving_at_once());
+  ScriptedEngine& engine = still.add_engine({.slots = 4});
+  engine.hold();
+  still.start_dispatcher();
+  const BatchId id = still.submit_running(input_lines(0, 20));
+  ASSERT_TRUE(still.until([&] { return engine.in_flight() == 4; }));
+  still.advance(Millis{30'000});
+  engine.release();
+  ASSERT_TRUE(still.until([&] { return still.done.size() == 1; }));
+  EXPECT_EQ(sorted(engine.bodies), sorted(bodies(0, 20)));
+  EXPECT_EQ(still.batch(id).counts, (Counts{20, 20, 0}));
+}
+
 TEST(DispatcherTest, AWorkerRenewsItsLeasesWhileItIsBusy) {
   Disk disk;
   Process busy(disk, saving_at_once());
