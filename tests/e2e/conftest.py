@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import description
+import witness
 from audit import audit
 from penstock import BINARY, GGUF, LLAMA_SERVER, MODEL, OTHER_MODEL, Server
 
@@ -92,3 +93,8 @@ def new_module_server(request, tmp_path_factory):
     """Makes servers for all tests of a file and stops them after the last one."""
     with servers(request.session, tmp_path_factory.mktemp("servers")) as make:
         yield make
+
+
+@pytest.fixture(scope="session")
+def witness_library(tmp_path_factory):
+    return witness.build(tmp_path_factory.mktemp("witness"))

@@ -93,11 +93,15 @@ class Server:
         Server.all.append(self)
 
     def start(self):
+        self.launch()
+        wait_until(self.answers, f"{self.url}/healthz answers")
+        return self
+
+    def launch(self):
+        """Starts it and does not wait until it answers."""
         with self.log.open("ab") as log:
             # In its own folder, so that no penstock.toml of the repository is read.
             self.process = subprocess.Popen(self.command, cwd=self.folder, env=self.env, stdout=log, stderr=log)
-        wait_until(self.answers, f"{self.url}/healthz answers")
-        return self
 
     def answers(self):
         assert self.process.poll() is None, f"penstock serve ended with {self.process.returncode}:\n{self.log.read_text()}"
