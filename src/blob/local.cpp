@@ -11,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/directory.h"
 #include "blob/blob_store.h"
 
 // A blob is the file `directory/key`. It is written as `directory/tmp/key.n`, made durable and renamed, so a file under
@@ -56,17 +57,6 @@ Fd open_directory(const std::filesystem::path& path) {
   Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (fd.get() < 0) fail("open " + path.string());
   return fd;
-}
-
-// Makes the directory and those above it, readable by us alone; each new name is durable.
-void make_directory(const std::filesystem::path& path) {
-  if (::mkdir(path.c_str(), 0700) != 0) {
-    if (errno == EEXIST) return;
-    if (errno != ENOENT) fail("mkdir " + path.string());
-    make_directory(path.parent_path());
-    if (::mkdir(path.c_str(), 0700) != 0) fail("mkdir " + path.string());
-  }
-  sync_directory(open_directory(path.parent_path()).get(), "fsync of a directory");
 }
 
 // The names of the plain files in a directory.
@@ -229,9 +219,7 @@ class LocalBlobs final : public BlobStore {
 }  // namespace
 
 std::unique_ptr<BlobStore> open_local_blobs(const std::string& directory) {
-  auto path = std::filesystem::absolute(directory).lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();  // "blobs/"
-  return std::make_unique<LocalBlobs>(path);
+  return std::make_unique<LocalBlobs>(directory);
 }
 
 }  // namespace penstock

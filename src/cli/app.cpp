@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/directory.h"
 #include "base/hash.h"
 #include "batch/plan.h"
 #include "engine/http_engine.h"
@@ -49,8 +50,8 @@ Dispatcher::Options dispatcher_options(const std::string& worker) {
 DataDirectory::DataDirectory(const std::string& path) {
   try {
     path_ = fs::absolute(path);
-    if (fs::create_directories(path_)) fs::permissions(path_, fs::perms::owner_all);
-  } catch (const fs::filesystem_error& e) {
+    make_directory(path_);
+  } catch (const std::system_error& e) {
     throw UsageError(fmt::format("data: cannot use the folder {}: {}", path, e.code().message()));
   }
   const std::string lock = path_ + "/lock";
