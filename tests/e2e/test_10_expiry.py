@@ -20,7 +20,8 @@ def lines(name, count):
 
 @pytest.fixture(scope="module")
 def scene(new_module_server):
-    """`running` expires with three lines done and two under way, `queued` before its turn; then `later` completes."""
+    """`running` expires with three lines done and two under way, `queued` before its turn; then `later` completes. Which
+    three is up to the engine's threads."""
     with FakeEngine(answers=3) as engine:
         windows = ("--completion-windows", "24h,5s,3s")
         server = new_module_server("--engine", engine.url, "--slots", "2", *windows, models=())
@@ -56,22 +57,24 @@ def test_batch_expires_at_the_end_of_its_window(scene, name, seconds):
 
 def test_finished_lines_of_an_expired_batch_stand_in_the_output_file(scene):
     output = output_lines(scene.client, scene.running)
-    assert [one["custom_id"] for one in output] == ["running 0", "running 1", "running 2"]
+    assert len(output) == 3
     assert all(one["response"]["status_code"] == 200 for one in output)
     assert scene.running.usage.total_tokens == sum(one["response"]["body"]["usage"]["total_tokens"] for one in output)
 
 
-@pytest.mark.parametrize(("name", "first", "total"), [("running", 3, 10), ("queued", 0, 4)])
-def test_all_other_lines_stand_in_the_error_file_as_batch_expired(scene, name, first, total):
+@pytest.mark.parametrize(("name", "done", "total"), [("running", 3, 10), ("queued", 0, 4)])
+def test_all_other_lines_stand_in_the_error_file_as_batch_expired(scene, name, done, total):
     batch = getattr(scene, name)
     errors = error_lines(scene.client, batch)
-    assert [one["custom_id"] for one in errors] == [f"{name} {n}" for n in range(first, total)]
+    answered = {one["custom_id"] for one in output_lines(scene.client, batch)}
+    others = [f"{name} {n}" for n in range(total) if f"{name} {n}" not in answered]
+    assert [one["custom_id"] for one in errors] == others
     for one in errors:
         assert set(one) == {"id", "custom_id", "response", "error"}
         assert one["response"] is None
         assert one["error"] == {"code": "batch_expired", "message": MESSAGE}
     counts = batch.request_counts
-    assert (counts.total, counts.completed, counts.failed) == (total, first, total - first)
+    assert (counts.total, counts.completed, counts.failed) == (total, done, total - done)
 
 
 def test_queued_batch_that_expired_has_no_output_file(scene):

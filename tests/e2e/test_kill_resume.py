@@ -17,7 +17,7 @@ def test_killed_server_goes_on_and_answers_every_line_exactly_once(new_server):
         counts = client.batches.retrieve(batch.id).request_counts
         return counts.completed if 10 <= counts.completed < total - 10 else 0
 
-    done_before = wait_until(in_the_middle, "some lines are done")
+    done_before = wait_until(in_the_middle, "some lines are done", 240)
     engines = children(server.process.pid)
     assert engines, "the server has no llama-server"
     server.kill()
