@@ -126,15 +126,19 @@ Task<Response> create_file(Context& c) {
   if (!key) co_return error_response(key.error());
   const File file =
       co_await blocking(c.services.io, [&] { return form.receiver->commit(*described, c.services.clock.now()); });
-  const auto created = co_await c.services.db.write([&](Store& store) {
+  const auto insert = [&](Store& store) {
     return create_once<File>(
         store, *key, file.created_at, [&](const std::string& made) { return store.find_file({made}, file.created_at); },
         [&]() -> Result<File> {
           store.insert_file(file);
           return file;
         });
-  });
-  if (!created || created->id != id) co_await blocking(c.services.io, [&] { remove_file(c.services.blobs, id); });
+  };
+  const auto remove = [&] { remove_file(c.services.blobs, id); };
+  const auto created = co_await store_rows(
+      c.services.db, c.services.io, insert,
+      [&](Store& store) { return store.find_file(id, file.created_at).has_value(); }, remove);
+  if (!created || created->id != id) co_await blocking(c.services.io, remove);
   if (!created) co_return error_response(created.error());
   c.services.expiry.notify();
   co_return json_response(wire::to_json(*created));

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <charconv>
 #include <deque>
 
 #include "api/handlers.h"
@@ -20,18 +19,13 @@ bool is_removed(std::optional<Timestamp> ended, const Clock& clock) {
   return ended && *ended + kResultsKept <= clock.now();
 }
 
-bool has_id(std::string_view line, std::string_view id) {
-  return line.starts_with(fmt::format(R"({{"id":"{}")", id));
+// How a line with that id begins.
+std::string beginning(std::string_view id) {
+  return fmt::format(R"({{"id":"{}")", id);
 }
 
-// The request's index, with which the id of an output line ends.
-std::optional<std::uint32_t> index_in(std::string_view line_id) {
-  constexpr std::size_t kDigits = 8;
-  if (!line_id.starts_with("batch_req_") || line_id.size() < kDigits) return std::nullopt;
-  std::uint32_t index = 0;
-  const auto [end, error] = std::from_chars(line_id.end() - kDigits, line_id.end(), index, 16);
-  if (error != std::errc{} || end != line_id.end()) return std::nullopt;
-  return index;
+bool has_id(std::string_view line, std::string_view id) {
+  return line.starts_with(beginning(id));
 }
 
 // The lines of an error file that tell of requests which were never run, because their batch was cancelled or had
@@ -100,7 +94,7 @@ class ResultsSource : public ByteSource {
 
   // Begins behind the line with that id. False when no such line was saved.
   Task<bool> begin_behind(std::string line_id) {
-    const auto index = index_in(line_id);
+    const auto index = output_line_index(beginning(line_id));
     if (!index) co_return false;
     SavedPlace line;
     bool found = false;

@@ -80,7 +80,12 @@ File FileReceiver::commit(const NewFile& file, Timestamp created_at) {
                                   static_cast<std::int64_t>(checked.entries.size())};
     }
   }
-  writer_->commit();
+  try {
+    writer_->commit();
+  } catch (...) {
+    blobs_.remove(plan_key(id_));
+    throw;
+  }
   return made;
 }
 

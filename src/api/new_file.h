@@ -37,6 +37,22 @@ class FileReceiver {
   std::optional<Validator> validator_;
 };
 
+// Writes the rows of blobs that are durable already. When that fails and `known` does not find them, `remove` takes the
+// blobs away; where nobody can tell, the next start does. Throws what `write` threw.
+template <class Write, class Known, class Remove>
+auto store_rows(Db& db, asio::thread_pool& io, Write write, Known known, Remove remove)
+    -> Task<std::invoke_result_t<Write&, Store&>> {
+  std::exception_ptr failure;
+  try {
+    co_return co_await db.write(write);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  const bool stored = co_await db.read(known);
+  if (!stored) co_await blocking(io, remove);
+  std::rethrow_exception(failure);
+}
+
 // Only a file that is called so may have the purpose "batch".
 bool is_jsonl(std::string_view filename);
 

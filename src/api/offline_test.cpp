@@ -52,7 +52,8 @@ class OfflineTest : public testing::Test {
 
   Response ask(const std::string& method, const std::string& path, const std::string& body = "") {
     Text text(body);
-    Request request{.method = method, .path = path, .query = {}, .headers = {}, .body_size = {}, .body = &text, .client_gone = {}};
+    Request request{
+        .method = method, .path = path, .query = {}, .headers = {}, .body_size = {}, .body = &text, .client_gone = {}};
     return run_task(loop, dispatch(services, request));
   }
   Response create(const std::string& file = "file-1", const std::string& endpoint = "/v1/chat/completions") {

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 
@@ -145,10 +146,16 @@ Task<Response> create_part(Context& c) {
   part.bytes = writer->size();
   part.created_at = c.services.clock.now();
   co_await blocking(c.services.io, [&] { writer->commit(); });
-  const auto inserted =
-      co_await c.services.db.write([&](Store& store) { return store.insert_part(part, c.services.clock.now()); });
+  const auto remove = [&] { c.services.blobs.remove(part.id.value); };
+  const auto inserted = co_await store_rows(
+      c.services.db, c.services.io, [&](Store& store) { return store.insert_part(part, c.services.clock.now()); },
+      [&](Store& store) {
+        const auto parts = store.upload_parts(part.upload_id);
+        return std::any_of(parts.begin(), parts.end(), [&](const UploadPart& one) { return one.id == part.id; });
+      },
+      remove);
   if (!inserted) {  // it has ended while the part came
-    co_await blocking(c.services.io, [&] { c.services.blobs.remove(part.id.value); });
+    co_await blocking(c.services.io, remove);
     co_return error_response(inserted.error());
   }
   co_return json_response(wire::to_json(part));
@@ -184,10 +191,13 @@ Task<Response> complete_upload(Context& c) {
   }
   const File file =
       co_await blocking(c.services.io, [&] { return receiver->commit(upload->file, c.services.clock.now()); });
-  const auto ended = co_await c.services.db.write(
-      [&](Store& store) { return store.complete_upload(upload->id, file, c.services.clock.now()); });
+  const auto remove = [&] { remove_file(c.services.blobs, id); };
+  const auto ended = co_await store_rows(
+      c.services.db, c.services.io,
+      [&](Store& store) { return store.complete_upload(upload->id, file, c.services.clock.now()); },
+      [&](Store& store) { return store.find_file(id, file.created_at).has_value(); }, remove);
   if (!ended) {  // another request was quicker
-    co_await blocking(c.services.io, [&] { remove_file(c.services.blobs, id); });
+    co_await blocking(c.services.io, remove);
     co_return error_response(ended.error());
   }
   c.services.expiry.notify();

@@ -119,8 +119,8 @@ Task<> Lifecycle::validate(Batch batch) {
   if (dispatcher_) dispatcher_->wake();
 }
 
-// The good answers of the batch that this one retries become its own, before any line is sent. A restart in the middle
-// begins anew.
+// The good answers of the batch that this one retries become its own, before any line is sent or, if it never starts,
+// before its files are written. A restart in the middle begins anew.
 Task<> Lifecycle::keep_answers(const Batch& batch, std::int64_t total) {
   const bool begun = co_await db_.write([&](Store& store) { return store.begin_retry(batch.id, total); });
   if (!begun) co_return;
@@ -171,6 +171,7 @@ Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
   if (!batch.model) {  // it ends before its validation did, and tells of its lines all the same
     const Checked checked = co_await check_input(batch);
     batch.counts.total = checked.error_total > 0 ? 0 : checked.total;
+    if (batch.counts.total > 0 && batch.retry_of) co_await keep_answers(batch, checked.total);
   }
   std::optional<Assembler> assembler;
   assembler.emplace(blobs_, batch, options_.scratch_directory);

@@ -537,7 +537,7 @@ TEST(LifecycleTest, SavedResultsWhoseTimeIsOverAreRemovedAtTheStart) {
   ASSERT_TRUE(next.until([&] { return saved_lines(next, id) == 0; }));
 }
 
-TEST(LifecycleTest, ARetryThatIsCancelledWhileItIsValidatedTakesNoAnswerOverTwice) {
+TEST(LifecycleTest, ARetryThatIsCancelledBeforeItStartsHasTheOldAnswersOnce) {
   Disk disk;
   Process process(disk, saving_at_once());
   process.add_engine().script = [](const std::string& body) {
@@ -564,7 +564,10 @@ TEST(LifecycleTest, ARetryThatIsCancelledWhileItIsValidatedTakesNoAnswerOverTwic
   process.lifecycle.start(retry.id);
   process.cancel(retry.id);
   ASSERT_TRUE(process.until_ended(retry.id));
-  EXPECT_EQ(process.batch(retry.id).usage, (Usage{3, 0, 2, 0}));
+  const Batch cancelled_retry = process.batch(retry.id);
+  EXPECT_EQ(cancelled_retry.counts, (Counts{10, 1, 9}));
+  EXPECT_EQ(cancelled_retry.usage, (Usage{3, 0, 2, 0}));
+  EXPECT_EQ(ids_in(disk, cancelled_retry.output_file_id), ids(3, 4));
   EXPECT_EQ(saved_lines(process, retry.id), 1u);
 }
 

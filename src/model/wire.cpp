@@ -143,6 +143,11 @@ json::value optional_id(const std::optional<Id>& id) {
   return id ? json::value(id->value) : json::value();
 }
 
+// As exact as an estimate is.
+json::value rounded(double number) {
+  return json::parse(fmt::format("{:.3g}", number));
+}
+
 json::object file_object(const File& file) {
   return {{"id", file.id.value},
           {"object", "file"},
@@ -319,7 +324,7 @@ std::string to_json(const Batch& b, const std::optional<QueuePlace>& place) {
       {"queue_position", place && place->position ? json::value(*place->position) : json::value()},
       {"estimated_start_time", place ? json::value(iso_time(place->start)) : json::value()},
       {"estimated_completion_time", place ? json::value(iso_time(place->completion)) : json::value()},
-      {"lines_per_second", place && place->lines_per_second ? json::value(*place->lines_per_second) : json::value()},
+      {"lines_per_second", place && place->lines_per_second ? rounded(*place->lines_per_second) : json::value()},
       {"output_file_id", optional_id(b.output_file_id)},
       {"error_file_id", optional_id(b.error_file_id)},
       {"created_at", seconds(b.created_at)},

@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <limits>
+#include <span>
 
 #include "base/error.h"
 #include "model/types.h"
@@ -71,8 +72,11 @@ class Store {
  public:
   explicit Store(sql::Connection& connection) : sql_(connection) {}
 
-  // Creates the schema in an empty database. Throws UsageError when the schema is newer than this program.
+  // Brings an empty database, or that of an earlier release, to this program's schema. Throws UsageError when it is
+  // newer than this program.
   void migrate();
+  // The same with these scripts: the one of version 1, then what each version changes of the one before.
+  void migrate(std::span<const std::string_view> scripts);
 
   // --- files and uploads; `now` is when it is asked, since what is late has expired whether or not anybody has noticed
   void insert_file(const File& file);
@@ -136,9 +140,9 @@ class Store {
   bool advance(const BatchId& id, BatchStatus from, BatchStatus to, Timestamp now);
   // validating -> failed.
   bool fail_batch(const BatchId& id, const std::vector<LineError>& errors, std::int64_t error_total, Timestamp now);
-  // Cuts the lines of a batch that is still validating into spans, all of them to do, for answers of an earlier one to
+  // Cuts the lines of a batch that has not been started into spans, all of them to do, for answers of an earlier one to
   // be saved with token 0 before start_batch(). What was saved so before is removed. False, and nothing is changed,
-  // when it is not validating any more: none may be saved then.
+  // when it was started or has ended: none may be saved then.
   bool begin_retry(const BatchId& id, std::int64_t total);
   // validating -> in_progress, with `total` lines cut into spans; it waits until one is claimed.
   bool start_batch(const BatchId& id, const std::string& model, std::int64_t total);
@@ -165,7 +169,7 @@ class Store {
   // The request indices that result groups of this span hold.
   std::vector<std::uint32_t> finished_indices(const SpanKey& span);
   // Saves one group and adds it to its span. False, and nothing is changed, when the span's token is another by now or
-  // the batch is past cancelling or in_progress. Throws when the span would hold more lines than it has.
+  // the batch is finalizing or has ended. Throws when the span would hold more lines than it has.
   bool save_results(const ResultGroup& group);
   // Lines still to do of this batch; 0 also when it has no spans.
   std::int64_t remaining(const BatchId& id);
@@ -174,7 +178,8 @@ class Store {
   // does not use the store. Who holds a transaction for long keeps others waiting: take some spans at a time.
   void for_each_group(const BatchId& id, const std::function<void(const ResultGroup&)>& each, SpanRange spans = {});
   // Output lines from `place` on, in the order in which they were saved: of as many groups as make `enough` bytes, or
-  // of all there are. Moves `place` behind them. What is saved later stands behind what was saved before.
+  // of all there are. Moves `place` behind them. What is saved later stands behind what was saved before. None while
+  // the batch is validating: begin_retry() may remove those again.
   std::string saved_lines(const BatchId& id, SavedPlace& place, std::size_t enough);
   // Looks for the line of that request in up to `limit` groups, from `place` on. True: `place` is its beginning; else
   // `place` is behind these groups.

@@ -188,12 +188,13 @@ Result<Batch> Store::retry_batch(const BatchId& id, Batch batch, const QueueLimi
   if (!is_terminal(old->status)) {
     return conflict(fmt::format("its status is '{}'; wait until it has ended, or cancel it", to_string(old->status)));
   }
-  if (old->status == BatchStatus::failed) {
+  if (old->status == BatchStatus::failed || old->counts.total == 0) {
     return conflict("its input file has faults; mend the file and create a new batch");
   }
   if (old->counts.completed == old->counts.total) return conflict("all of its lines were answered");
   if (!find_file(old->input_file_id, batch.created_at)) return conflict("its input file was deleted");
-  if (old->output_file_id && !find_file(*old->output_file_id, batch.created_at)) return conflict("its output file was deleted");
+  if (old->output_file_id && !find_file(*old->output_file_id, batch.created_at))
+    return conflict("its output file was deleted");
 
   batch.retry_of = id;
   batch.input_file_id = old->input_file_id;
@@ -234,7 +235,8 @@ Result<Batch> Store::set_paused(const BatchId& id, std::optional<Timestamp> sinc
 bool Store::advance(const BatchId& id, BatchStatus from, BatchStatus to, Timestamp now) {
   assert(!is_terminal(from));
   return sql_.execute(
-             fmt::format("UPDATE batches SET status = $1, {} = $2 WHERE id = $3 AND status = $4", time_column(to)),
+             fmt::format("UPDATE batches SET status = $1, {} = $2, paused_ms = NULL WHERE id = $3 AND status = $4",
+                         time_column(to)),
              {to_string(to), to_ms(now), id.value, to_string(from)}) == 1;
 }
 
@@ -264,8 +266,8 @@ bool Store::start_batch(const BatchId& id, const std::string& model, std::int64_
 
 bool Store::begin_retry(const BatchId& id, std::int64_t total) {
   std::optional<std::int64_t> seq;
-  sql_.execute("SELECT seq FROM batches WHERE id = $1 AND status = 'validating'", {id.value},
-               [&](const sql::Row& row) { seq = row.integer(0); });
+  sql_.execute("SELECT seq FROM batches WHERE id = $1 AND status IN ('validating', 'cancelling') AND model IS NULL",
+               {id.value}, [&](const sql::Row& row) { seq = row.integer(0); });
   if (!seq) return false;
   sql_.execute("DELETE FROM result_groups WHERE batch_seq = $1", {*seq});
   sql_.execute("DELETE FROM spans WHERE batch_seq = $1", {*seq});
@@ -288,7 +290,7 @@ void Store::insert_spans(std::int64_t batch_seq, std::int64_t total) {
 
 Result<Batch> Store::request_cancel(const BatchId& id, Timestamp now) {
   sql_.execute(
-      "UPDATE batches SET status = 'cancelling', cancelling_ms = $1"
+      "UPDATE batches SET status = 'cancelling', cancelling_ms = $1, paused_ms = NULL"
       " WHERE id = $2 AND status IN ('validating', 'in_progress', 'finalizing')",
       {to_ms(now), id.value});
   std::optional<Batch> batch = find_batch(id);

@@ -10,10 +10,9 @@ namespace {
 
 constexpr const char* kFileColumns = "id, filename, purpose, bytes, created_ms, expires_ms, endpoint, model, lines";
 // Of a row of `files`: a batch reads it, as its input or, at first, as the output of the batch that it retries.
-constexpr const char* kInUse =
-    "EXISTS (SELECT 1 FROM batches b WHERE b." PENSTOCK_UNFINISHED
-    " AND (b.input_file_id = files.id OR (b.status = 'validating' AND b.retry_of ="
-    " (SELECT id FROM batches WHERE output_file_id = files.id))))";
+constexpr const char* kInUse = "EXISTS (SELECT 1 FROM batches b WHERE b." PENSTOCK_UNFINISHED
+                               " AND (b.input_file_id = files.id OR (b.model IS NULL AND b.retry_of ="
+                               " (SELECT id FROM batches WHERE output_file_id = files.id))))";
 
 File read_file(const sql::Row& row) {
   File file;
@@ -94,10 +93,9 @@ Result<void> Store::delete_file(const FileId& id, Timestamp now) {
   sql_.execute(fmt::format("DELETE FROM files WHERE id = $1 AND NOT {} RETURNING seq", kInUse), {id.value},
                [&](const sql::Row& row) { seq = row.integer(0); });
   if (!seq) {
-    return Error{
-        Error::Kind::invalid_request,
-        fmt::format("File {} is read by a batch that has not finished. Cancel the batch first.", id.value),
-        "file_in_use", "id"};
+    return Error{Error::Kind::invalid_request,
+                 fmt::format("File {} is read by a batch that has not finished. Cancel the batch first.", id.value),
+                 "file_in_use", "id"};
   }
   remember_removed(id, *seq);
   return {};

@@ -17,9 +17,8 @@ Result<std::optional<std::string>> Store::recall(const IdempotencyKey& key, Time
                  same = row.text(1) == key.request;
                });
   if (!same) {
-    return Error{Error::Kind::key_reused,
-                 "This Idempotency-Key was sent with another request before; send a new key.", "idempotency_key_reused",
-                 "Idempotency-Key"};
+    return Error{Error::Kind::key_reused, "This Idempotency-Key was sent with another request before; send a new key.",
+                 "idempotency_key_reused", "Idempotency-Key"};
   }
   return id;
 }

@@ -219,7 +219,8 @@ std::string Store::saved_lines(const BatchId& id, SavedPlace& place, std::size_t
     more = false;
     sql_.execute(
         "SELECT seq, lines, lines_size FROM result_groups"
-        " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1) AND seq >= $2 ORDER BY seq LIMIT 1",
+        " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1 AND status <> 'validating') AND seq >= $2"
+        " ORDER BY seq LIMIT 1",
         {id.value, place.seq}, [&](const sql::Row& row) {
           const std::int64_t seq = row.integer(0);
           decompress(row.text(1), static_cast<std::size_t>(row.integer(2)), lines);
@@ -235,7 +236,8 @@ bool Store::find_line(const BatchId& id, std::uint32_t index, SavedPlace& place,
   bool found = false;
   sql_.execute(
       "SELECT seq, entries FROM result_groups"
-      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1) AND seq >= $2 ORDER BY seq LIMIT $3",
+      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1 AND status <> 'validating') AND seq >= $2"
+      " ORDER BY seq LIMIT $3",
       {id.value, place.seq, limit}, [&](const sql::Row& row) {
         if (found) return;
         std::size_t offset = 0;

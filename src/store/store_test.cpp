@@ -159,6 +159,28 @@ TEST_F(StoreTest, MigratingAgainChangesNothing) {
   EXPECT_TRUE(store.find_file(FileId{"file-1"}, kNow));
 }
 
+TEST(SchemaTest, AnEarlierOneIsBroughtForwardVersionByVersionOnce) {
+  const auto connection = sql::open_sqlite(":memory:");
+  Store store(*connection);
+  std::vector<std::string_view> scripts = {"CREATE TABLE t (a BIGINT); INSERT INTO t VALUES (1)"};
+  const auto migrate = [&] { sql::transaction(*connection, [&] { store.migrate(scripts); }); };
+  const auto b = [&] {
+    std::int64_t value = 0;
+    connection->execute("SELECT b FROM t", {}, [&](const sql::Row& row) { value = row.integer(0); });
+    return value;
+  };
+  migrate();
+  scripts.insert(scripts.end(),
+                 {"ALTER TABLE t ADD COLUMN b BIGINT; UPDATE t SET b = 10 * a", "UPDATE t SET b = b + 1"});
+  migrate();
+  EXPECT_EQ(b(), 11);
+  scripts.push_back("UPDATE t SET b = b + 100; no statement");
+  EXPECT_THROW(migrate(), sql::Failure);
+  scripts.pop_back();
+  migrate();
+  EXPECT_EQ(b(), 11);
+}
+
 TEST_F(StoreTest, RefusesASchemaOfANewerProgramInOneLine) {
   connection->execute_script("UPDATE schema_version SET version = 99");
   try {
@@ -512,6 +534,9 @@ TEST_F(StoreTest, WhatCannotBeRetriedIsToldWhy) {
   }
   const BatchId good = add_ended(3, 3);
   EXPECT_EQ(told(good).message, "Cannot retry batch batch_ended: all of its lines were answered.");
+  const BatchId faulty = add_in("batch_faulty", cancelling);
+  ASSERT_TRUE(store.finish_batch(faulty, cancelling, {cancelled, {}, {}, {0, 0, 0}}, kNow));
+  EXPECT_NE(told(faulty).message.find("its input file has faults"), std::string::npos);
 }
 
 TEST_F(StoreTest, ARetryNeedsRoomForTheLinesThatItRuns) {
@@ -519,6 +544,31 @@ TEST_F(StoreTest, ARetryNeedsRoomForTheLinesThatItRuns) {
   EXPECT_EQ(retry_of(id, {0, 2}).error().kind, Error::Kind::queue_full);
   EXPECT_TRUE(retry_of(id, {0, 3}));
   EXPECT_EQ(retry_of(id, {1, 0}).error().kind, Error::Kind::queue_full);
+}
+
+TEST_F(StoreTest, ABatchIsNotPausedAnyMoreWhenItIsCancelledOrAllItsLinesAreDone) {
+  const BatchId first = add_running("batch_1", 1), second = add_running("batch_2", 1);
+  for (const BatchId& id : {first, second}) store.set_paused(id, kNow).value();
+  ASSERT_TRUE(store.advance(first, in_progress, finalizing, kNow));
+  EXPECT_FALSE(store.find_batch(first)->paused_at);
+  EXPECT_FALSE(store.request_cancel(second, kNow)->paused_at);
+}
+
+TEST_F(StoreTest, WhatARetryTakesOverIsReadByNobodyBeforeItStarts) {
+  const BatchId id = retry_of(add_ended(2, 1)).value().id;
+  ASSERT_TRUE(store.begin_retry(id, 2));
+  ResultGroup kept;
+  kept.span.batch = id;
+  kept.entries = {{1, 3, false}};
+  kept.lines = "a1\n";
+  ASSERT_TRUE(store.save_results(kept));
+  SavedPlace place, line;
+  EXPECT_EQ(store.saved_lines(id, place, 1), "");
+  EXPECT_FALSE(store.find_line(id, 1, line, 10));
+  ASSERT_TRUE(store.start_batch(id, "m", 2));
+  EXPECT_FALSE(store.begin_retry(id, 2)) << "it was started";
+  EXPECT_TRUE(store.find_line(id, 1, line, 10));
+  EXPECT_EQ(store.saved_lines(id, place, 1), "a1\n");
 }
 
 TEST_F(StoreTest, ARetryStartsWithTheAnswersThatWereTakenOver) {

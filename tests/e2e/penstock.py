@@ -20,6 +20,9 @@ GGUF = ROOT / "build/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 MODEL = "smollm2-135m-instruct"
 OTHER_MODEL = "the-same-under-another-name"
 
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+needs_faketime = pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
+
 FINAL = ("completed", "failed", "expired", "cancelled")
 
 # The settings of whoever runs the tests must not leak into them.
@@ -43,6 +46,11 @@ def write_config(folder, models=(MODEL,)):
     config = folder / "config.toml"
     config.write_text(f'llama_server = "{LLAMA_SERVER}"\n[models]\n' + "".join(f'"{name}" = "{GGUF}"\n' for name in models))
     return config
+
+
+def clock_set(**how):
+    """Environment of a server whose wall clock libfaketime sets. Its other clock, which waits go by, is left alone."""
+    return {"LD_PRELOAD": str(FAKETIME), "FAKETIME_DONT_FAKE_MONOTONIC": "1", **how}
 
 
 def free_port():

@@ -9,29 +9,20 @@ import re
 import sqlite3
 import time
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 import httpx2
 import openai
 import pytest
 
 from fake_engine import MODEL, FakeEngine
-from penstock import create_batch, finished, line, output_lines, upload, wait_until
+from penstock import clock_set, create_batch, finished, line, needs_faketime, output_lines, upload, wait_until
 
 LINES = [line("one", {"model": MODEL}), line("two", {"model": MODEL})]
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-needs_faketime = pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
-
 
 @pytest.fixture
 def new_engine():
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(FakeEngine(**options))
-
-
-def clock_set(**how):
-    """Environment of a server whose wall clock libfaketime sets. Its other clock, which waits go by, is left alone."""
-    return {"LD_PRELOAD": str(FAKETIME), "FAKETIME_DONT_FAKE_MONOTONIC": "1", **how}
 
 
 def worker(server):

@@ -1,3 +1,6 @@
+-- Version 1 of the schema, which a release never changes: what the next one needs stands in a script of its own, and
+-- every database, a new one too, runs those that it has not had.
+--
 -- In SQLite's dialect. PostgreSQL has other words for three things: INTEGER PRIMARY KEY [AUTOINCREMENT], BLOB, and
 -- WITHOUT ROWID, which it does without.
 --
@@ -117,7 +120,8 @@ CREATE INDEX spans_open ON spans (batch_seq, number) WHERE entries > completed +
 
 -- The answers of up to some hundred lines, written once, read when the batch is assembled, and by who follows it. Within
 -- a batch `seq` is the order of the commits, since one transaction writes at a time; PostgreSQL would need a lock on the
--- batch's row for that. Only rows of batches that have ended are deleted, so that no number comes back within a batch.
+-- batch's row for that. Rows are deleted only of batches that have ended, or that are validating, when nobody reads
+-- them: so no number comes back to a reader.
 CREATE TABLE result_groups (
   seq          INTEGER PRIMARY KEY,
   batch_seq    BIGINT NOT NULL REFERENCES batches (seq),
