@@ -214,9 +214,10 @@ Task<> Dispatcher::refill(std::string model) {
     queues_[model].more_begun = false;  // unless wake() comes meanwhile, or the claim finds some
     if (begin) queues_[model].more_waiting = false;
     const Moment now = clock_.monotonic();
+    const auto mine = held();
     const auto spans = co_await db_.write([&](Store& store) {
       // Renewed first, so that no pause of ours, however long, makes us claim what we hold.
-      store.renew_leases(options_.worker, now + options_.lease);
+      renew(store, mine, now + options_.lease);
       std::vector<std::shared_ptr<Span>> claimed;
       for (ClaimedSpan& claim :
            store.claim_spans(options_.worker, model, kSpansAClaim, begin, now, now + options_.lease, clock_.now())) {
@@ -233,6 +234,7 @@ Task<> Dispatcher::refill(std::string model) {
     queue.more_begun |= !spans.empty();
     queue.more_waiting |= !spans.empty();
     for (const auto& span : spans) {
+      claimed_.push_back(span);
       if (was_drained(span->claim.key.batch)) continue;
       const auto paused = paused_.find(span->claim.key.batch);
       (paused == paused_.end() ? queue.spans : paused->second.spans).push_back(span);
@@ -388,18 +390,27 @@ Dispatcher::Saved Dispatcher::write_groups(Store& store, bool again) const {
   return saved;
 }
 
-bool Dispatcher::holds_spans() const {
-  return !active_.empty() || !retries_.empty() || !paused_.empty() ||
-         std::any_of(queues_.begin(), queues_.end(),
-                     [](const auto& item) { return !item.second.lines.empty() || !item.second.spans.empty(); });
+std::vector<std::shared_ptr<Dispatcher::Span>> Dispatcher::held() {
+  std::vector<std::shared_ptr<Span>> spans;
+  std::erase_if(claimed_, [&](const std::weak_ptr<Span>& claimed) {
+    if (auto span = claimed.lock()) spans.push_back(std::move(span));
+    return claimed.expired();
+  });
+  return spans;
+}
+
+// On the store's thread. One by one: a claim whose COMMIT was not confirmed is in the store under our name, and nobody
+// works on it, so its lease must end.
+void Dispatcher::renew(Store& store, const std::vector<std::shared_ptr<Span>>& spans, Moment until) const {
+  for (const auto& span : spans) store.renew_lease(span->claim.key, span->claim.token, until);
 }
 
 Task<> Dispatcher::heartbeat() {
   while (true) {
     co_await sleep_until(clock_, clock_.monotonic() + options_.lease / 3);
-    if (holds_spans()) {
+    if (const auto mine = held(); !mine.empty()) {
       const Moment until = clock_.monotonic() + options_.lease;
-      co_await db_.write([&](Store& store) { store.renew_leases(options_.worker, until); });
+      co_await db_.write([&](Store& store) { renew(store, mine, until); });
     }
     wake();  // leases of others may have ended
   }

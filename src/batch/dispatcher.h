@@ -116,9 +116,10 @@ class Dispatcher {
   void forget(const std::function<bool(const Span&)>& gone);
   Task<> save();
   Task<> heartbeat();
+  std::vector<std::shared_ptr<Span>> held();
+  void renew(Store& store, const std::vector<std::shared_ptr<Span>>& spans, Moment until) const;
   Active& active(const BatchId& id);
   void push_front(Line line);
-  bool holds_spans() const;
   Moment next_due() const;
   Saved write_groups(Store& store, bool again) const;
 
@@ -131,8 +132,9 @@ class Dispatcher {
   Options options_;
   BatchDone batch_done_;
 
-  std::map<std::string, Queue> queues_;  // by model
-  std::multimap<Moment, Line> retries_;  // by the time they fall due
+  std::vector<std::weak_ptr<Span>> claimed_;  // wherever its lines are by now; some are gone
+  std::map<std::string, Queue> queues_;       // by model
+  std::multimap<Moment, Line> retries_;       // by the time they fall due
   std::map<BatchId, Active> active_;
   std::map<BatchId, Paused> paused_;
   std::vector<Result> results_, saving_;

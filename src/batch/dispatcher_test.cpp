@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 #include <set>
 
+#include "testing/faulty_connection.h"
 #include "testing/process.h"
 
 namespace penstock {
@@ -466,6 +467,26 @@ TEST(DispatcherTest, AWorkerThatStoodStillForThreeLeasesGoesOnWithWhatNobodyTook
   ASSERT_TRUE(still.until([&] { return still.done.size() == 1; }));
   EXPECT_EQ(sorted(engine.bodies), sorted(bodies(0, 20)));
   EXPECT_EQ(still.batch(id).counts, (Counts{20, 20, 0}));
+}
+
+TEST(DispatcherTest, SpansWhoseClaimWasNotConfirmedAreClaimedAgain) {
+  const auto database = sql::open_sqlite(":memory:");
+  sql::transaction(*database, [&] { Store(*database).migrate(); });
+  auto session = std::make_unique<FaultyConnection>(*database);
+  session->loses_reply_of = "UPDATE spans SET token";
+  TempDir folder;
+  Disk disk(std::move(session), open_local_blobs(folder / "blobs"));
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine();
+  process.start_dispatcher();
+  process.submit_running(input_lines(0, 20));
+  process.settle();
+  for (int beat = 0; beat < 6 && process.done.empty(); ++beat) {
+    process.advance(Millis{3'334});
+    process.settle();
+  }
+  EXPECT_EQ(process.done.size(), 1u);
+  EXPECT_EQ(engine.bodies, bodies(0, 20));
 }
 
 TEST(DispatcherTest, AWorkerRenewsItsLeasesWhileItIsBusy) {

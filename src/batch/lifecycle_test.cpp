@@ -571,34 +571,11 @@ TEST(LifecycleTest, ARetryThatIsCancelledBeforeItStartsHasTheOldAnswersOnce) {
   EXPECT_EQ(saved_lines(process, retry.id), 1u);
 }
 
-TEST(LifecycleTest, ABatchThatFailsWhileItIsPausedHoldsNoLeases) {
-  Disk disk;
-  Dispatcher::Options options = saving_at_once();
-  options.worker = "w";
-  Process process(disk, options);
-  process.start();
-  const BatchId id = process.submit("bad\n");
-  process.pause(id, true);
-  ASSERT_TRUE(process.until_ended(id));
-  process.settle();
-  const Moment now = process.clock.monotonic();
-  process.submit_running(input_lines(0, 3, "no engine has it"));
-  const auto claim = [&](const std::string& owner, Moment at) {
-    return process.write([&](Store& store) {
-      return store.claim_spans(owner, "no engine has it", 1, true, at, at + options.lease, process.clock.now()).size();
-    });
-  };
-  ASSERT_EQ(claim("w", now), 1u);
-  process.advance(options.lease / 2);
-  process.settle();
-  EXPECT_EQ(claim("other", now + options.lease), 1u) << "it was renewed";
-}
-
 TEST(LifecycleTest, ResultsWhoseCommitWasNotConfirmedAreCountedOnce) {
   const auto database = sql::open_sqlite(":memory:");
   sql::transaction(*database, [&] { Store(*database).migrate(); });
   auto session = std::make_unique<FaultyConnection>(*database);
-  session->loses_reply = true;
+  session->loses_reply_of = "INSERT INTO result_groups";
   TempDir folder;
   Disk disk(std::move(session), open_local_blobs(folder / "blobs"));
   Process process(disk, saving_at_once());

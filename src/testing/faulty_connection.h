@@ -1,5 +1,6 @@
 #pragma once
-#include <utility>
+#include <optional>
+#include <string>
 
 #include "sql/connection.h"
 
@@ -13,8 +14,9 @@ class FaultyConnection : public sql::Connection {
 
   int statements_left = -1;  // before one fails, COMMIT among them; -1: none does
   int failures = 1;          // so many transactions fail one after the other then
-  bool loses_reply = false;  // the next COMMIT of results takes effect, and fails all the same
-  bool cut_off = false;      // nothing has an effect or a result any more: the process is gone, and does not know
+  // The next COMMIT of a transaction that had a statement with this beginning takes effect, and fails all the same.
+  std::optional<std::string> loses_reply_of;
+  bool cut_off = false;  // nothing has an effect or a result any more: the process is gone, and does not know
 
   void execute_script(std::string_view statements) override {
     if (!cut_off) database_.execute_script(statements);
@@ -23,18 +25,20 @@ class FaultyConnection : public sql::Connection {
                        const std::function<void(const sql::Row&)>& each) override {
     if (cut_off) return 0;
     count();
-    saves_ |= statement.starts_with("INSERT INTO result_groups");
+    reply_is_lost_ |= loses_reply_of && statement.starts_with(*loses_reply_of);
     return database_.execute(statement, values, each);
   }
   void begin() override {
-    saves_ = false;
+    reply_is_lost_ = false;
     if (!cut_off) database_.begin();
   }
   void commit() override {
     if (cut_off) return;
     count();
     database_.commit();
-    if (saves_ && std::exchange(loses_reply, false)) fail("the reply to COMMIT was lost");
+    if (!reply_is_lost_) return;
+    loses_reply_of.reset();
+    fail("the reply to COMMIT was lost");
   }
   void rollback() noexcept override {
     if (!cut_off) database_.rollback();
@@ -53,7 +57,7 @@ class FaultyConnection : public sql::Connection {
   }
 
   sql::Connection& database_;
-  bool saves_ = false;
+  bool reply_is_lost_ = false;
 };
 
 }  // namespace penstock
