@@ -9,6 +9,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <exception>
+#include <functional>
 #include <list>
 #include <optional>
 #include <string>
@@ -83,6 +84,9 @@ class TaskGroup {
   Event empty_;
 };
 
+// A simulation runs on one thread: what is to run on pools comes to it here, and it decides when. Empty otherwise.
+inline std::function<void(asio::thread_pool&, std::function<void()>)> simulated_pools;
+
 // Runs a plain function on a pool's thread and returns its result, or throws what it threw, on the loop thread. Not
 // cancellable: the function runs to its end, and the coroutine waits for it.
 template <class F, class R = std::invoke_result_t<F&>>
@@ -92,14 +96,16 @@ Task<R> blocking(asio::thread_pool& pool, F function) {
     std::exception_ptr failure;
     co_await asio::async_initiate<const asio::use_awaitable_t<>&, void()>(
         [&](auto handler) {
-          asio::post(pool, [&, executor, handler = std::move(handler)]() mutable {
+          auto work = [&, executor, handler = std::move(handler)]() mutable {
             try {
               function();
             } catch (...) {
               failure = std::current_exception();
             }
             asio::post(executor, std::move(handler));
-          });
+          };
+          if (!simulated_pools) return asio::post(pool, std::move(work));
+          simulated_pools(pool, [shared = std::make_shared<decltype(work)>(std::move(work))] { (*shared)(); });
         },
         asio::use_awaitable);
     if (failure) std::rethrow_exception(failure);

@@ -28,6 +28,7 @@ Dispatcher::Dispatcher(asio::io_context& loop, Clock& clock, Db& db, BlobStore& 
       estimator_(estimator),
       options_(std::move(options)),
       batch_done_(std::move(batch_done)),
+      random_(options_.random_seed),
       wake_(loop),
       refill_wanted_(loop),
       have_results_(loop),

@@ -22,6 +22,7 @@ class Dispatcher {
     Millis commit_after{10};  // the oldest answer waits no longer for others to be saved with
     std::size_t commit_lines = 256;
     retry::Options retry;
+    std::uint32_t random_seed = std::random_device{}();  // of pauses
   };
 
   // Called on the loop thread when the last line of a batch has been saved.
@@ -142,7 +143,7 @@ class Dispatcher {
   Moment oldest_result_{};
   bool refilling_ = false, stopping_ = false;
   std::vector<BatchId> drained_while_refilling_;
-  std::minstd_rand random_{std::random_device{}()};
+  std::minstd_rand random_;
   AnswerParser answers_;
   LineParser lines_;  // used by one load() at a time
 

@@ -12,7 +12,9 @@ class FakeClock : public Clock {
  public:
   explicit FakeClock(asio::io_context& loop, Moment start = Moment(Millis(1'000'000))) : loop_(loop), moment_(start) {}
 
-  Timestamp now() const override { return Timestamp(Millis(1'764'000'000'000)) + moment_.load().time_since_epoch(); }
+  Timestamp now() const override {
+    return Timestamp(Millis(1'764'000'000'000)) + moment_.load().time_since_epoch() + wall_.load();
+  }
   Moment monotonic() const override { return moment_; }
 
   std::unique_ptr<Alarm> alarm_at(Moment when, std::function<void()> ring) override {
@@ -34,6 +36,12 @@ class FakeClock : public Clock {
     }
   }
 
+  // Somebody sets the wall clock: by so much it is off from then on.
+  void set_wall(Millis offset) { wall_ = offset; }
+
+  std::optional<Moment> next_alarm() const {
+    return alarms_.empty() ? std::nullopt : std::optional(alarms_.begin()->first.first);
+  }
   bool has_alarms() const { return !alarms_.empty(); }
   // Whether somebody waits for exactly then.
   bool has_alarm_at(Moment when) const {
@@ -61,6 +69,7 @@ class FakeClock : public Clock {
 
   asio::io_context& loop_;
   std::atomic<Moment> moment_;
+  std::atomic<Millis> wall_{Millis{0}};
   std::map<Key, Ring> alarms_;
   int made_ = 0;
 };
