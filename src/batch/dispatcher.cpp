@@ -125,9 +125,14 @@ Dispatcher::Active& Dispatcher::active(const BatchId& id) {
   return active_.try_emplace(id, loop_).first->second;
 }
 
+// Not when our leases are about to end, whatever keeps us from renewing them: others may send these lines then.
+bool Dispatcher::may_send() const {
+  return !stopping_ && unsaved_bytes_ < kUnsavedBytesMax && clock_.monotonic() + options_.lease / 5 < lease_until_;
+}
+
 void Dispatcher::start_lines() {
   for (auto& [model, queue] : queues_) {
-    while (!stopping_ && !queue.lines.empty() && unsaved_bytes_ < kUnsavedBytesMax) {
+    while (may_send() && !queue.lines.empty()) {
       std::optional<Slot> slot = engines_.acquire(model);
       if (!slot) break;
       Line line = std::move(queue.lines.front());
@@ -216,10 +221,11 @@ Task<> Dispatcher::refill(std::string model) {
     if (begin) queues_[model].more_waiting = false;
     const Moment now = clock_.monotonic();
     const auto mine = held();
+    Spans lost;
     const auto spans = co_await db_.write([&](Store& store) {
       // Renewed first, so that no pause of ours, however long, makes us claim what we hold.
-      renew(store, mine, now + options_.lease);
-      std::vector<std::shared_ptr<Span>> claimed;
+      lost = renew(store, mine, now + options_.lease);
+      Spans claimed;
       for (ClaimedSpan& claim :
            store.claim_spans(options_.worker, model, kSpansAClaim, begin, now, now + options_.lease, clock_.now())) {
         auto span = std::make_shared<Span>();
@@ -231,6 +237,7 @@ Task<> Dispatcher::refill(std::string model) {
       }
       return claimed;
     });
+    renewed(lost, now + options_.lease);
     Queue& queue = queues_[model];
     queue.more_begun |= !spans.empty();
     queue.more_waiting |= !spans.empty();
@@ -331,11 +338,7 @@ Task<> Dispatcher::save() {
       results_.erase(results_.begin(), end);
     }
     const Saved saved = co_await db_.write([&](Store& store) { return write_groups(store, again); });
-    for (const auto& span : saved.refused) {
-      log::warn("batch {}: another worker has span {} by now", span->claim.key.batch.value, span->claim.key.number);
-      span->lost = true;
-    }
-    if (!saved.refused.empty()) forget([](const Span& span) { return span.lost; });
+    lose(saved.refused);
     for (const Result& result : saving_) {
       unsaved_bytes_ -= result.outcome.body.size();
       --result.span->unsaved;
@@ -391,8 +394,8 @@ Dispatcher::Saved Dispatcher::write_groups(Store& store, bool again) const {
   return saved;
 }
 
-std::vector<std::shared_ptr<Dispatcher::Span>> Dispatcher::held() {
-  std::vector<std::shared_ptr<Span>> spans;
+Dispatcher::Spans Dispatcher::held() {
+  Spans spans;
   std::erase_if(claimed_, [&](const std::weak_ptr<Span>& claimed) {
     if (auto span = claimed.lock()) spans.push_back(std::move(span));
     return claimed.expired();
@@ -402,8 +405,22 @@ std::vector<std::shared_ptr<Dispatcher::Span>> Dispatcher::held() {
 
 // On the store's thread. One by one: a claim whose COMMIT was not confirmed is in the store under our name, and nobody
 // works on it, so its lease must end.
-void Dispatcher::renew(Store& store, const std::vector<std::shared_ptr<Span>>& spans, Moment until) const {
-  for (const auto& span : spans) store.renew_lease(span->claim.key, span->claim.token, until);
+Dispatcher::Spans Dispatcher::renew(Store& store, Spans spans, Moment until) {
+  std::erase_if(spans, [&](const auto& span) { return store.renew_lease(span->claim.key, span->claim.token, until); });
+  return spans;
+}
+
+void Dispatcher::renewed(const Spans& lost, Moment until) {
+  lease_until_ = std::max(lease_until_, until);
+  lose(lost);
+}
+
+void Dispatcher::lose(const Spans& spans) {
+  for (const auto& span : spans) {
+    log::warn("batch {}: span {} is not ours any more", span->claim.key.batch.value, span->claim.key.number);
+    span->lost = true;
+  }
+  if (!spans.empty()) forget([](const Span& span) { return span.lost; });
 }
 
 Task<> Dispatcher::heartbeat() {
@@ -411,7 +428,8 @@ Task<> Dispatcher::heartbeat() {
     co_await sleep_until(clock_, clock_.monotonic() + options_.lease / 3);
     if (const auto mine = held(); !mine.empty()) {
       const Moment until = clock_.monotonic() + options_.lease;
-      co_await db_.write([&](Store& store) { renew(store, mine, until); });
+      const Spans lost = co_await db_.write([&](Store& store) { return renew(store, mine, until); });
+      renewed(lost, until);
     }
     wake();  // leases of others may have ended
   }

@@ -57,8 +57,9 @@ class Dispatcher {
     std::size_t next = 0;
     std::unique_ptr<BlobReader> input;
     std::int64_t unsaved = 0;  // lines without a saved result
-    bool lost = false;         // another worker has it now
+    bool lost = false;         // another claim has it now
   };
+  using Spans = std::vector<std::shared_ptr<Span>>;
   struct Line {
     std::shared_ptr<Span> span;          // shared by its lines and their results; the last one lets it go
     std::uint32_t index = 0, bytes = 0;  // as in PlanEntry
@@ -96,13 +97,14 @@ class Dispatcher {
   };
   class Custody;
   struct Saved {
-    std::vector<std::shared_ptr<Span>> refused;
+    Spans refused;
     std::vector<BatchId> finished;
   };
 
   Task<> run();
   void engines_changed();
   void requeue_due();
+  bool may_send() const;
   void start_lines();
   // A batch that waits begins only when a slot has nothing else to do, so that one of higher priority can still pass
   // it.
@@ -117,8 +119,11 @@ class Dispatcher {
   void forget(const std::function<bool(const Span&)>& gone);
   Task<> save();
   Task<> heartbeat();
-  std::vector<std::shared_ptr<Span>> held();
-  void renew(Store& store, const std::vector<std::shared_ptr<Span>>& spans, Moment until) const;
+  Spans held();
+  // On the store's thread. Those that another claim has by now.
+  static Spans renew(Store& store, Spans spans, Moment until);
+  void renewed(const Spans& lost, Moment until);
+  void lose(const Spans& spans);
   Active& active(const BatchId& id);
   void push_front(Line line);
   Moment next_due() const;
@@ -140,7 +145,7 @@ class Dispatcher {
   std::map<BatchId, Paused> paused_;
   std::vector<Result> results_, saving_;
   std::size_t unsaved_bytes_ = 0;
-  Moment oldest_result_{};
+  Moment oldest_result_{}, lease_until_{};
   bool refilling_ = false, stopping_ = false;
   std::vector<BatchId> drained_while_refilling_;
   std::minstd_rand random_;

@@ -395,7 +395,7 @@ TEST(DispatcherTest, StoppingLetsLinesUnderWayEndAndGivesTheLeasesBack) {
   EXPECT_EQ(spans.size(), 1u);
 }
 
-TEST(DispatcherTest, ASecondProcessTakesOverWhenTheLeasesOfADeadOneEnd) {
+TEST(DispatcherTest, Fault07ASecondProcessTakesOverWhenTheLeasesOfADeadOneEnd) {
   Disk disk;
   Process dead(disk, saving_at_once());
   ScriptedEngine& lost = dead.add_engine({.slots = 4});
@@ -427,7 +427,7 @@ TEST(DispatcherTest, ASecondProcessTakesOverWhenTheLeasesOfADeadOneEnd) {
   EXPECT_TRUE(dead.done.empty());
 }
 
-TEST(DispatcherTest, AWorkerThatStoodStillForThreeLeasesDropsItsAnswersAndSendsNoMore) {
+TEST(DispatcherTest, Fault08AWorkerThatStoodStillForThreeLeasesDropsItsAnswersAndSendsNoMore) {
   Disk disk;
   Process still(disk, saving_at_once());
   ScriptedEngine& engine = still.add_engine({.slots = 4});
@@ -442,19 +442,16 @@ TEST(DispatcherTest, AWorkerThatStoodStillForThreeLeasesDropsItsAnswersAndSendsN
   ASSERT_EQ(taken.size(), 1u);
 
   still.advance(Millis{30'000});
-  engine.release(4);  // answers come; until they are refused, their slots are filled again
-  ASSERT_TRUE(still.until([&] { return engine.bodies.size() == 8; }));
-  still.settle();
-  engine.release();
+  engine.release();  // answers come, and their slots are not filled again
   ASSERT_TRUE(still.until([&] { return engine.in_flight() == 0; }));
   still.settle();
-  EXPECT_EQ(engine.bodies.size(), 8u);
+  EXPECT_EQ(engine.bodies.size(), 4u);
   EXPECT_TRUE(saved_lines(still, id).empty());
   EXPECT_EQ(still.remaining(id), 20);
 }
 
 // As a process that was stopped by a signal, and is the only one that works on its data.
-TEST(DispatcherTest, AWorkerThatStoodStillForThreeLeasesGoesOnWithWhatNobodyTook) {
+TEST(DispatcherTest, Fault08AWorkerThatStoodStillForThreeLeasesGoesOnWithWhatNobodyTook) {
   Disk disk;
   Process still(disk, saving_at_once());
   ScriptedEngine& engine = still.add_engine({.slots = 4});
@@ -469,7 +466,44 @@ TEST(DispatcherTest, AWorkerThatStoodStillForThreeLeasesGoesOnWithWhatNobodyTook
   EXPECT_EQ(still.batch(id).counts, (Counts{20, 20, 0}));
 }
 
-TEST(DispatcherTest, SpansWhoseClaimWasNotConfirmedAreClaimedAgain) {
+TEST(DispatcherTest, Fault33AWorkerThatCannotRenewItsLeasesSendsNoLineTwoSecondsBeforeTheyEnd) {
+  const auto database = sql::open_sqlite(":memory:");
+  sql::transaction(*database, [&] { Store(*database).migrate(); });
+  auto session = std::make_unique<FaultyConnection>(*database);
+  FaultyConnection& connection = *session;
+  TempDir folder;
+  Disk disk(std::move(session), open_local_blobs(folder / "blobs"));
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 1});
+  engine.hold();
+  process.start_dispatcher();
+  process.submit_running(input_lines(0, 20));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 1; }));
+
+  connection.statements_left = 0;
+  connection.failures = 1'000'000;
+  std::size_t sent = 1;
+  for (int second = 1; second < 30; ++second) {
+    process.advance(Millis{1'000});
+    engine.release(1);
+    if (second < 8) {
+      ASSERT_TRUE(process.until([&] { return engine.bodies.size() == sent + 1; })) << second;
+      ++sent;
+    }
+    poll(process.loop);
+    EXPECT_EQ(engine.bodies.size(), sent) << second;
+  }
+  connection.statements_left = -1;
+  engine.release();
+  for (int beat = 0; beat < 20 && process.done.empty(); ++beat) {
+    process.advance(Millis{3'334});
+    process.settle();
+  }
+  EXPECT_EQ(process.done.size(), 1u);
+  EXPECT_EQ(engine.bodies, bodies(0, 20));
+}
+
+TEST(DispatcherTest, Fault31SpansWhoseClaimWasNotConfirmedAreClaimedAgain) {
   const auto database = sql::open_sqlite(":memory:");
   sql::transaction(*database, [&] { Store(*database).migrate(); });
   auto session = std::make_unique<FaultyConnection>(*database);

@@ -571,7 +571,7 @@ TEST(LifecycleTest, ARetryThatIsCancelledBeforeItStartsHasTheOldAnswersOnce) {
   EXPECT_EQ(saved_lines(process, retry.id), 1u);
 }
 
-TEST(LifecycleTest, ResultsWhoseCommitWasNotConfirmedAreCountedOnce) {
+TEST(LifecycleTest, Fault31ResultsWhoseCommitWasNotConfirmedAreCountedOnce) {
   const auto database = sql::open_sqlite(":memory:");
   sql::transaction(*database, [&] { Store(*database).migrate(); });
   auto session = std::make_unique<FaultyConnection>(*database);

@@ -155,6 +155,7 @@ struct Job {
   FileId input;
   int first = 0, end = 0;  // of the requests in its file
   std::string model;
+  int losses_before = 0;                                  // World::losses_ when it was created
   bool faulty = false;                                    // the input is
   bool retried = false;                                   // another batch runs lines of its file, too
   std::optional<Batch> seen;                              // when it was last looked at
@@ -184,12 +185,13 @@ class World {
  public:
   World(std::uint32_t seed, bool tells) : draw_(seed), answers_{draw_, {}, {}}, tells_(tells) {
     sql::transaction(*database_, [&] { Store(*database_).migrate(); });
-    // How often each span was claimed or fenced: that outlives the spans.
+    // How often each span was claimed: that outlives the spans.
     database_->execute_script(
-        "CREATE TABLE claims (batch_seq BIGINT, number BIGINT, token BIGINT, PRIMARY KEY (batch_seq, number));"
-        "CREATE TRIGGER count_claims AFTER UPDATE OF token ON spans BEGIN"
-        " INSERT OR REPLACE INTO claims VALUES (NEW.batch_seq, NEW.number, NEW.token); END");
-    for (bool& may : may_) may = draw_.one_in(2);
+        "CREATE TABLE claims (batch_seq BIGINT, number BIGINT, times BIGINT, PRIMARY KEY (batch_seq, number));"
+        "CREATE TRIGGER count_claims AFTER UPDATE OF token ON spans WHEN NEW.owner IS NOT NULL BEGIN"
+        " INSERT INTO claims VALUES (NEW.batch_seq, NEW.number, 1) ON CONFLICT DO UPDATE SET times = times + 1; END");
+    const int rarity = draw_.between(1, 5);  // some lives are calm
+    for (bool& may : may_) may = draw_.one_in(rarity);
     machines_.push_back({.name = "a", .models = {"m"}, .slots = draw_.between(1, 4)});
     machines_.push_back({.name = "b", .models = {"m", "n"}, .slots = draw_.between(1, 16)});
     machines_.push_back({.name = "c", .models = {"n"}, .slots = draw_.between(1, 64)});
@@ -325,6 +327,7 @@ class World {
   void end(Node& node) {
     run_alone(node, stop_parts(*node.process));
     node.process->dispatcher_is_stopped();
+    if (!node.session->cut_off) tell_server(node);
     node.process.reset();
     set_log();
     node.disk.reset();
@@ -373,13 +376,14 @@ class World {
       for (Node& node : nodes_) any |= run_one(node);
       if (!any) break;
     }
-    // What workers would tell the server.
-    Process* server = nodes_[0].process.get();
     for (Node& node : nodes_) {
-      if (!node.process) continue;
-      for (; node.told < node.process->done.size(); ++node.told) {
-        if (server) server->lifecycle.notify(node.process->done[node.told]);
-      }
+      if (node.process) tell_server(node);
+    }
+  }
+  // That the last line of a batch is saved.
+  void tell_server(Node& node) {
+    for (; node.told < node.process->done.size(); ++node.told) {
+      if (nodes_[0].process) nodes_[0].process->lifecycle.notify(node.process->done[node.told]);
     }
   }
 
@@ -441,6 +445,7 @@ class World {
       for (Job& one : jobs_) one.retried |= one.input == job.input;
       Job again = job;
       again.id = batch.id;
+      again.losses_before = losses_;
       again.seen.reset();
       for (Node& node : nodes_) {
         for (int i = job.first; i < job.end; ++i) node.saved_before.erase(request_body(i, job.model));
@@ -465,6 +470,7 @@ class World {
     job.end = job.first + (draw_.one_in(6) ? draw_.between(500, 1'300) : draw_.between(1, 40));
     job.model = draw_.one_in(3) ? "n" : "m";
     job.faulty = draw_.one_in(12);
+    job.losses_before = losses_;
     const std::string text = input_lines(job.first, job.end, job.model) + (job.faulty ? "bad\n" : "");
     Batch batch;
     batch.id = job.id;
@@ -689,7 +695,7 @@ class World {
   void audit_repeats() {
     std::map<std::string, std::int64_t> claims;  // by the body of a span's first line
     for (const Job& job : jobs_) {
-      database_->execute("SELECT number, token FROM claims WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1)",
+      database_->execute("SELECT number, times FROM claims WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1)",
                          {job.id.value}, [&](const sql::Row& row) {
                            const int first = job.first + static_cast<int>(row.integer(0) * kSpanLines);
                            claims[request_body(first, job.model)] += row.integer(1);

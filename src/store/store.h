@@ -159,8 +159,8 @@ class Store {
   // the clock that all workers of this database share; `wall_now` is when a batch that waited begins.
   std::vector<ClaimedSpan> claim_spans(const std::string& owner, const std::string& model, std::int64_t limit,
                                        bool begin, Moment now, Moment lease_until, Timestamp wall_now);
-  // No change when the span's token is another by now.
-  void renew_lease(const SpanKey& span, std::int64_t token, Moment lease_until);
+  // False, and nothing is changed, when the span's token is another by now.
+  bool renew_lease(const SpanKey& span, std::int64_t token, Moment lease_until);
   // What it holds is free for another claim.
   void release_leases(const std::string& owner);
   // For the only worker of a database, at its start: whoever held leases is gone.

@@ -133,11 +133,11 @@ std::vector<ClaimedSpan> Store::claim_spans(const std::string& owner, const std:
   return spans;
 }
 
-void Store::renew_lease(const SpanKey& span, std::int64_t token, Moment lease_until) {
-  sql_.execute(
-      "UPDATE spans SET lease_until_ms = $1"
-      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $2) AND number = $3 AND token = $4",
-      {to_ms(lease_until), span.batch.value, span.number, token});
+bool Store::renew_lease(const SpanKey& span, std::int64_t token, Moment lease_until) {
+  return sql_.execute(
+             "UPDATE spans SET lease_until_ms = $1"
+             " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $2) AND number = $3 AND token = $4",
+             {to_ms(lease_until), span.batch.value, span.number, token}) == 1;
 }
 
 void Store::release_leases(const std::string& owner) {

@@ -117,7 +117,7 @@ def test_refusal_has_an_error_with_all_four_keys(shared_server, case):
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_malformed_request_is_refused_and_its_connection_closed(connect, case):
+def test_fault_44_malformed_request_is_refused_and_its_connection_closed(connect, case):
     connection = connect()
     connection.send(MALFORMED[case])
     check_refusal(*connection.answer(), {400, 404})

@@ -378,7 +378,7 @@ def test_range_is_ignored_where_it_does_not_apply(shared_server, file):
     assert "content-range" not in httpx2.get(f"{shared_server.url}/v1/files/{file.id}", headers={"Range": "bytes=0-1"}).headers
 
 
-def test_download_under_way_outlives_the_deletion(client):
+def test_fault_40_download_under_way_outlives_the_deletion(client):
     content = b"x" * 8_000_000  # more than sockets hold
     file = client.files.create(file=("a.txt", content), purpose="user_data")
     with client.files.with_streaming_response.content(file.id) as stream:

@@ -140,7 +140,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_line_fails_the_batch_and_is_named(client, case):
+def test_fault_38_bad_line_fails_the_batch_and_is_named(client, case):
     bad, code, param, words = CASES[case]
     content = jsonl([GOOD]) + (bad if isinstance(bad, bytes) else json.dumps(bad).encode()) + b"\n" + jsonl([line("later")])
     (error,) = faults(client, content)
@@ -177,7 +177,7 @@ def test_batch_with_a_bad_line_runs_nothing(fast, engine):
     assert len(engine.bodies) == asked
 
 
-def test_every_bad_line_has_one_entry_with_its_physical_number_in_line_order(client):
+def test_fault_38_every_bad_line_has_one_entry_with_its_physical_number_in_line_order(client):
     bad = [b"{bad", b"", b"[]", b" \t\r", json.dumps(line("good")).encode(), b"{}"]
     content = b"\n\n" + jsonl([GOOD]) + b"\n".join(bad) + b"\n \n"
     errors = faults(client, content)
@@ -194,7 +194,7 @@ def test_line_with_many_faults_has_one_entry(client):
     assert len(faults(client, [GOOD, bad])) == 1
 
 
-def test_the_first_100_errors_are_told_and_how_many_there_are(client):
+def test_fault_38_the_first_100_errors_are_told_and_how_many_there_are(client):
     batch = finished(client, create_batch(client, jsonl([GOOD]) + b"{bad\n" * 10_000))
     assert batch.status == "failed"
     assert [error.line for error in batch.errors.data] == list(range(2, 102))
@@ -214,7 +214,7 @@ def test_ten_thousand_long_bad_lines_make_a_bounded_answer(client):
 
 
 @pytest.mark.parametrize("content", [b"\n", b"\n  \r\n", b" ", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n\t\n"], ids=repr)
-def test_file_without_a_request_is_empty(client, content):
+def test_fault_38_file_without_a_request_is_empty(client, content):
     (error,) = faults(client, content)
     assert (error.code, error.param, error.line) == ("empty_file", None, None)
     assert error.message == "The input file is empty. Please ensure that the batch contains at least one request."
@@ -227,7 +227,7 @@ def many(count, field='[{"role":"user","content":"x"}]', url="/v1/chat/completio
     return "".join(f'{{"custom_id":"{n}","method":"POST","url":"{url}","body":{body}}}\n' for n in range(count)).encode()
 
 
-def test_50001_lines_are_refused_with_the_limit(fast):
+def test_fault_38_50001_lines_are_refused_with_the_limit(fast):
     (error,) = faults(fast, many(50_001))
     assert (error.code, error.param, error.line) == ("too_many_tasks", None, None)
     assert "50001" in error.message and "50000" in error.message
@@ -298,7 +298,7 @@ def test_windows_line_ends_and_a_last_line_without_newline_are_fine(fast):
     assert answered(fast, content) == ["a", "b"]
 
 
-def test_byte_order_mark_loses_no_line(fast):
+def test_fault_38_byte_order_mark_loses_no_line(fast):
     assert answered(fast, b"\xef\xbb\xbf" + jsonl([easy("a"), easy("b")])) == ["a", "b"]
 
 

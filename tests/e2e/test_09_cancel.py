@@ -116,7 +116,7 @@ def test_cancel_needs_no_body(held, content):
     assert finished(server.client(), batch).status == "cancelled"
 
 
-def test_batch_that_is_cancelled_as_soon_as_it_is_made_names_all_its_lines(new_server):
+def test_fault_39_batch_that_is_cancelled_as_soon_as_it_is_made_names_all_its_lines(new_server):
     with FakeEngine() as engine:
         gone = engine.url  # so that none is sent before the cancel
     client = new_server("--engine", gone, models=()).client()
@@ -127,7 +127,7 @@ def test_batch_that_is_cancelled_as_soon_as_it_is_made_names_all_its_lines(new_s
     assert (batch.request_counts.failed, batch.request_counts.total) == (total, total)
 
 
-def test_cancel_outlives_a_kill(held):
+def test_fault_39_cancel_outlives_a_kill(held):
     engine, server = held
     batch = running(engine, server)
     assert server.client().batches.cancel(batch.id).status == "cancelling"
@@ -140,7 +140,7 @@ def test_cancel_outlives_a_kill(held):
     assert len(error_lines(client, batch)) == 4
 
 
-def test_many_cancels_at_once_agree(held):
+def test_fault_39_many_cancels_at_once_agree(held):
     engine, server = held
     batch = running(engine, server)
     with ThreadPoolExecutor(10) as pool:
@@ -151,7 +151,7 @@ def test_many_cancels_at_once_agree(held):
     assert finished(server.client(), batch).status == "cancelled"
 
 
-def test_cancel_and_completion_have_one_winner(new_server):
+def test_fault_39_cancel_and_completion_have_one_winner(new_server):
     with FakeEngine() as engine:
         server = new_server("--engine", engine.url, "--slots", "2", models=(), env={"MAX_QUEUE_DEPTH": "0"})
         client = server.client()

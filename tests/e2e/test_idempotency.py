@@ -11,7 +11,7 @@ KEY = {"Idempotency-Key": "night run 7"}
 OPTIONS = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
 
 
-def test_a_batch_created_again_with_its_key_is_the_same_batch(client):
+def test_fault_37_a_batch_created_again_with_its_key_is_the_same_batch(client):
     file = upload(client, [line("once")])
     key = {"Idempotency-Key": f"batch of {file.id}"}
     with ThreadPoolExecutor(8) as pool:

@@ -18,7 +18,7 @@ def test_unknown_things_are_not_found(client):
             call("batch_unknown")
 
 
-def test_input_of_an_unfinished_batch_cannot_be_deleted(client):
+def test_fault_40_input_of_an_unfinished_batch_cannot_be_deleted(client):
     batch = create_batch(client, [line(f"line {n}") for n in range(4)])
     with pytest.raises(openai.BadRequestError, match="read by a batch that has not finished"):
         client.files.delete(batch.input_file_id)
