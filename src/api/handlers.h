@@ -24,7 +24,8 @@ struct Services {
   Expiry& expiry;
   asio::thread_pool& io;  // for reading and writing blobs
   Limits limits;
-  bool has_worker;  // of this process's own
+  bool has_worker;        // of this process's own
+  bool draining = false;  // it will end soon: what is here goes on, and nothing new is taken
   Timestamp started_at;
 };
 

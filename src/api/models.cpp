@@ -26,7 +26,9 @@ Task<Response> get_model(Context& c) {
   co_return json_response(wire::model(c.id, c.services.started_at));
 }
 
-Task<Response> health(Context&) {
+// 503 turns a load balancer to other servers; whoever asks for something that is here gets it all the same.
+Task<Response> health(Context& c) {
+  if (c.services.draining) co_return json_response(R"({"status":"draining"})", 503);
   co_return json_response(R"({"status":"ok"})");
 }
 

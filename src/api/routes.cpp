@@ -16,25 +16,26 @@ namespace {
 struct Route {
   std::string_view method, path;
   Task<Response> (*handler)(Context&);
+  bool brings_work = false;  // what it makes is left to do, or to keep
 };
 
 // {id} stands for one path segment, {name} for all that is left: names of models have slashes.
 constexpr std::array kRoutes = {
-    Route{"POST", "/v1/files", create_file},
+    Route{"POST", "/v1/files", create_file, true},
     Route{"GET", "/v1/files", list_files},
     Route{"GET", "/v1/files/{id}", get_file},
     Route{"DELETE", "/v1/files/{id}", delete_file},
     Route{"GET", "/v1/files/{id}/content", get_file_content},
-    Route{"POST", "/v1/uploads", create_upload},
-    Route{"POST", "/v1/uploads/{id}/parts", create_part},
-    Route{"POST", "/v1/uploads/{id}/complete", complete_upload},
+    Route{"POST", "/v1/uploads", create_upload, true},
+    Route{"POST", "/v1/uploads/{id}/parts", create_part, true},
+    Route{"POST", "/v1/uploads/{id}/complete", complete_upload, true},
     Route{"POST", "/v1/uploads/{id}/cancel", cancel_upload},
-    Route{"POST", "/v1/batches", create_batch},
+    Route{"POST", "/v1/batches", create_batch, true},
     Route{"GET", "/v1/batches", list_batches},
     Route{"GET", "/v1/batches/{id}", get_batch},
     Route{"POST", "/v1/batches/{id}", update_batch},
     Route{"POST", "/v1/batches/{id}/cancel", cancel_batch},
-    Route{"POST", "/v1/batches/{id}/retry", retry_batch},
+    Route{"POST", "/v1/batches/{id}/retry", retry_batch, true},
     Route{"POST", "/v1/batches/{id}/pause", pause_batch},
     Route{"POST", "/v1/batches/{id}/resume", resume_batch},
     Route{"GET", "/v1/batches/{id}/results", follow_results},
@@ -82,6 +83,11 @@ Task<Response> route(Services& services, Request& request) {
     }
     auto id = percent_decode(*segment);
     if (!id) co_return plain_error(400, "The path of this request is not percent-encoded properly.");
+    if (candidate.brings_work && services.draining) {
+      co_return error_response({.kind = Error::Kind::unavailable,
+                                .message = "The server is about to end and takes nothing new. Try again soon.",
+                                .code = "draining"});
+    }
     Context context{services, request, std::move(*id)};
     co_return co_await candidate.handler(context);
   }

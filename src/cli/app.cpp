@@ -176,10 +176,15 @@ Task<> App::start() {
   co_await lifecycle_.resume();
 }
 
-Task<> App::stop(Millis patience) {
+// Batches go on to their ends meanwhile: that of the last line may be one.
+Task<> App::drain(Millis patience) {
+  services_.draining = true;
+  if (dispatcher_) co_await dispatcher_->stop(patience);
+}
+
+Task<> App::stop() {
   co_await expiry_.stop();
   co_await lifecycle_.stop();
-  if (dispatcher_) co_await dispatcher_->stop(patience);
   co_await engines_.stop();
   if (presence_) co_await presence_->stop();  // it has been there to the last
 }

@@ -36,8 +36,11 @@ class App {
 
   // Clears up after an earlier process, goes on with unfinished batches, and starts the engines.
   Task<> start();
-  // Lines under way have `patience` to end.
-  Task<> stop(Millis patience);
+  // Takes no new work from now on; lines under way have `patience` to end, then the leases are given back. Everything
+  // else can still be asked.
+  Task<> drain(Millis patience);
+  // After drain(), when nobody asks any more.
+  Task<> stop();
 
   Services& services() { return services_; }
   const std::string& data_path() const { return data_.path(); }

@@ -101,7 +101,8 @@ class Run {
     co_await app_.start();
     const Batch batch = co_await watch();
     signals_.cancel();
-    co_await app_.stop(kPatience);
+    co_await app_.drain(kPatience);
+    co_await app_.stop();
     if (is_terminal(batch.status)) {
       finish(batch);
     } else if (interrupted_) {

@@ -25,8 +25,9 @@ Task<> serve_until_signal(App& app, HttpServer& server, TaskGroup& tasks, Clock&
   signals.async_wait([](boost::system::error_code error, int signal) {
     if (!error) ::_exit(128 + signal);
   });
+  co_await app.drain(kDrain);
   co_await server.stop(kLastAnswers);
-  co_await app.stop(kDrain);
+  co_await app.stop();
   tasks.cancel();
   signals.cancel();
 }

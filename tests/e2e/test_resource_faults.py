@@ -1,0 +1,84 @@
+"""What happens when the machine runs out of something, breaks, or stops the server. A test is named after its row of the
+fault table: each fault has its one outcome."""
+
+import signal
+from contextlib import ExitStack
+
+import httpx2
+import pytest
+
+import fake_engine
+from fake_engine import FakeEngine
+from penstock import create_batch, finished, jsonl, line, refused, wait_until
+
+
+@pytest.fixture
+def new_engine():
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(FakeEngine(**options))
+
+
+def lines(count, name="line"):
+    return [line(f"{name} {n}", {"model": fake_engine.MODEL}) for n in range(count)]
+
+
+def health(server):
+    answer = httpx2.get(f"{server.url}/healthz")
+    return answer.status_code, answer.json()
+
+
+def draining(new_server, engine):
+    """A server that was told to end while a line is with its engine, and a second one waits; and its batch."""
+    server = new_server("--engine", engine.url, "--slots", "1", models=())
+    batch = create_batch(server.client(), lines(2))
+    wait_until(lambda: engine.asked, "a line is with the engine")
+    server.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: health(server) == (503, {"status": "draining"}), "the server drains")
+    return server, batch
+
+
+def test_fault_10_a_draining_server_takes_nothing_new_and_answers_the_rest(new_server, new_engine):
+    engine = new_engine(answers=0)
+    server, batch = draining(new_server, engine)
+    client = server.client()
+    other = {"input_file_id": batch.input_file_id, "endpoint": batch.endpoint, "completion_window": "24h"}
+    parts = {"filename": "a.txt", "purpose": "user_data", "bytes": 1, "mime_type": "text/plain"}
+    for call in (
+        lambda: client.files.create(file=("a.txt", b"x"), purpose="user_data"),
+        lambda: client.uploads.create(**parts),
+        lambda: client.uploads.parts.create("upload_unknown", data=b"x"),
+        lambda: client.uploads.complete("upload_unknown", part_ids=["part_unknown"]),
+        lambda: client.batches.create(**other),
+        lambda: client.post(f"/batches/{batch.id}/retry", cast_to=object),
+    ):
+        failure = refused(call, "about to end", 503)
+        assert failure.code == "draining"
+        assert 1 <= int(failure.response.headers["retry-after"]) <= 30
+    assert client.batches.retrieve(batch.id).status == "in_progress"
+    assert client.files.content(batch.input_file_id).content == jsonl(lines(2))
+    assert client.batches.list().data[0].id == batch.id
+    assert client.batches.cancel(batch.id).status == "cancelling"
+    engine.release()
+    assert server.process.wait(20) == 0
+
+
+def test_fault_10_lines_under_way_are_saved_before_the_end_and_the_others_run_after_it(new_server, new_engine):
+    engine = new_engine(answers=0)
+    server, batch = draining(new_server, engine)
+    engine.release()
+    assert server.process.wait(20) == 0
+    assert list(engine.asked.values()) == [1]
+    server.start()
+    batch = finished(server.client(), batch)
+    assert (batch.status, batch.request_counts.completed) == ("completed", 2)
+    assert list(engine.asked.values()) == [1, 1]
+
+
+def test_fault_10_a_second_signal_ends_the_server_at_once(new_server, new_engine):
+    engine = new_engine(answers=0)
+    server, batch = draining(new_server, engine)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(5) == 128 + signal.SIGTERM
+    engine.release()
+    server.start()
+    assert finished(server.client(), batch).request_counts.completed == 2
