@@ -57,8 +57,8 @@ Result<std::chrono::seconds> length_of(const std::string& window, const std::vec
       "completion_window");
 }
 
-// Our own worker is there whatever a wall clock that was set forward makes of its last sign. A sign from the future was
-// given before the clock was set back, and counts.
+// Our own worker is there, also when its last sign could not be stored. A sign from the future was given before the
+// clock was set back, and counts.
 bool is_online(const Services& services, const std::optional<Timestamp>& last_seen) {
   return services.has_worker || (last_seen && services.clock.now() - *last_seen <= kOfflineAfter);
 }

@@ -1,5 +1,7 @@
 #include "base/async.h"
 
+#include <time.h>
+
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/error.hpp>
@@ -11,8 +13,29 @@
 
 namespace penstock {
 
+namespace {
+
+constexpr Millis kStepTold{60'000};
+
+Millis read_clock(clockid_t id) {
+  timespec time{};
+  ::clock_gettime(id, &time);
+  return std::chrono::floor<Millis>(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
+}
+
+}  // namespace
+
+SystemClock::SystemClock(asio::io_context& loop)
+    : loop_(loop), boot_(read_clock(CLOCK_REALTIME) - read_clock(CLOCK_BOOTTIME)) {}
+
 Timestamp SystemClock::now() const {
-  return std::chrono::floor<Millis>(std::chrono::system_clock::now());
+  const Millis now = boot_ + read_clock(CLOCK_BOOTTIME);
+  const Millis ahead = read_clock(CLOCK_REALTIME) - now;
+  if (std::chrono::abs(ahead) > kStepTold && !told_.exchange(true)) {
+    log::warn("the machine's clock was set by {} s; what is here goes by the time of before until the next start",
+              ahead.count() / 1000);
+  }
+  return Timestamp(now);
 }
 Moment SystemClock::monotonic() const {
   return std::chrono::floor<Millis>(std::chrono::steady_clock::now());

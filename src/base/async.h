@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -25,16 +26,22 @@ namespace asio = boost::asio;
 template <class T = void>
 using Task = asio::awaitable<T>;
 
-// The clock of a real process: its alarms ring on `loop`.
+// The clock of a real process: its alarms ring on `loop`. Wall time is what the machine's clock said at the start, and
+// the time that has passed since, sleep of the machine included. So when somebody sets that clock, by a day or by a
+// mistake, nothing that is here expires early or late; from the next start on we say the same as the machine, and until
+// then the log says once that we do not. What NTP does all the time is no such step: it makes the kernel's clocks run a
+// little faster or slower, ours with them.
 class SystemClock : public Clock {
  public:
-  explicit SystemClock(asio::io_context& loop) : loop_(loop) {}
+  explicit SystemClock(asio::io_context& loop);
   Timestamp now() const override;
   Moment monotonic() const override;
   std::unique_ptr<Alarm> alarm_at(Moment when, std::function<void()> ring) override;
 
  private:
   asio::io_context& loop_;
+  const Millis boot_;                      // the wall time at which the machine began to count
+  mutable std::atomic<bool> told_{false};  // that the machine's clock was set
 };
 
 // Something that happened, for one waiting coroutine at a time. A notify() with nobody waiting is kept for the next

@@ -38,7 +38,7 @@ int serve(const Config& config) {
   asio::io_context loop(1);
   asio::signal_set signals(loop, SIGINT, SIGTERM);
   App app(loop, config);
-  SystemClock clock(loop);
+  Clock& clock = app.services().clock;
   HttpServer server(
       loop, clock, {.host = config.listen_host, .port = config.listen_port},
       [&](Request& request) { return dispatch(app.services(), request); }, refuse);

@@ -1,15 +1,37 @@
 """What happens when the machine runs out of something, breaks, or stops the server. A test is named after its row of the
 fault table: each fault has its one outcome."""
 
+import json
+import os
+import resource
+import shutil
 import signal
-from contextlib import ExitStack
+import subprocess
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import httpx2
+import openai
 import pytest
 
 import fake_engine
 from fake_engine import FakeEngine
-from penstock import create_batch, finished, jsonl, line, refused, wait_until
+from penstock import (
+    Connection,
+    blobs,
+    clock_set,
+    create_batch,
+    finished,
+    jsonl,
+    line,
+    needs_faketime,
+    refused,
+    upload,
+    wait_until,
+)
+
+needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
 
 @pytest.fixture
@@ -82,3 +104,38 @@ def test_fault_10_a_second_signal_ends_the_server_at_once(new_server, new_engine
     engine.release()
     server.start()
     assert finished(server.client(), batch).request_counts.completed == 2
+
+
+@needs_faketime
+def test_fault_34_a_clock_that_is_set_by_a_day_moves_nothing_that_is_here(new_server, new_engine, tmp_path):
+    ahead = tmp_path / "ahead"
+    ahead.write_text("+0s")
+    env = clock_set(FAKETIME_TIMESTAMP_FILE=str(ahead), FAKETIME_NO_CACHE="1")
+    engine = new_engine(answers=1)
+    server = new_server("--engine", engine.url, "--slots", "1", env=env, models=())
+    client = server.client()
+    expires = {"anchor": "created_at", "seconds": 3600}
+    batch = create_batch(client, lines(3))
+    wait_until(lambda: len(engine.bodies) == 2, "the engine holds a line back")
+    pending = {"filename": "a.txt", "purpose": "user_data", "bytes": 1, "mime_type": "text/plain"}
+    part_of = client.uploads.create(**pending)
+    keyed = {"Idempotency-Key": "one"}
+    first = client.uploads.create(**pending, extra_headers=keyed)
+
+    for hours in (25, -25):
+        ahead.write_text(f"{hours * 3600:+d}s")
+        file = client.files.create(file=("a.txt", b"x"), purpose="user_data", expires_after=expires)
+        assert abs(file.created_at - time.time()) < 60
+        assert client.files.retrieve(file.id) == file
+        assert client.batches.retrieve(batch.id).status == "in_progress"
+        assert client.uploads.parts.create(part_of.id, data=b"x").upload_id == part_of.id
+        assert client.uploads.create(**pending, extra_headers=keyed) == first
+        assert finished(client, client.batches.cancel(create_batch(client, lines(1)).id)).status == "cancelled"
+        assert [one for one in client.files.list() if one.id == file.id]
+
+    engine.release()
+    batch = finished(client, batch)
+    assert (batch.status, batch.request_counts.completed) == ("completed", 3)
+    assert max(engine.asked.values()) == 1  # the lease of its line was not lost
+    told = [one for one in server.log.read_text().splitlines() if "clock was set" in one]
+    assert len(told) == 1 and " warn " in told[0]
