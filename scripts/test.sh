@@ -38,6 +38,7 @@ need_build_packages
 # Of the official clients' languages, Debian 12 has only Java in a new enough version. Node and Go are used if installed.
 need_packages openjdk-17-jdk-headless maven
 need_packages libfaketime  # sets the clock of a server
+need_packages strace       # makes a server's disk fail
 need_venv
 step pip 'Installing the Python packages of the tests' \
   "$venv/bin/pip" install --require-hashes --only-binary :all: -r tests/requirements.txt

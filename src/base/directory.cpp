@@ -1,12 +1,12 @@
 #include "base/directory.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <string>
 #include <system_error>
+
+#include "base/sync.h"
 
 namespace penstock {
 namespace {
@@ -28,13 +28,7 @@ void make_directory(const std::filesystem::path& path) {
   }
   if (!made && errno == EEXIST) return;
   if (!made) fail("mkdir " + whole.string());
-  const int fd = ::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) fail("open " + parent.string());
-  const int synced = ::fsync(fd);
-  const int reason = errno;
-  ::close(fd);
-  errno = reason;
-  if (synced != 0) fail("fsync " + parent.string());
+  sync_directory(parent.string());
 }
 
 }  // namespace penstock

@@ -28,7 +28,8 @@ class BlobReader {
 };
 
 // Where files live: bytes under a key that Penstock makes itself (letters, digits, '-', '_'). Safe from several
-// threads, and outlives its writers. Functions block; they throw std::system_error when the storage fails.
+// threads, and outlives its writers. Functions block; they throw std::system_error when the storage fails, but for what
+// cannot be made durable: see base/sync.h.
 class BlobStore {
  public:
   virtual ~BlobStore() = default;

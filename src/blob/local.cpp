@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/directory.h"
+#include "base/sync.h"
 #include "blob/blob_store.h"
 
 // A blob is the file `directory/key`. It is written as `directory/tmp/key.n`, made durable and renamed, so a file under
@@ -47,10 +48,6 @@ void check_key(const std::string& key) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
   });
   if (!good) throw std::logic_error("not a key of a blob");
-}
-
-void sync_directory(int fd, const char* doing) {
-  if (::fsync(fd) != 0) fail(doing);
 }
 
 Fd open_directory(const std::filesystem::path& path) {
@@ -103,10 +100,10 @@ class LocalWriter final : public BlobWriter {
 
   void commit() override {
     flush();
-    if (::fdatasync(fd_.get()) != 0) fail("fdatasync");
+    sync_file(fd_.get());
     if (::renameat(tmp_directory_, tmp_name_.c_str(), directory_, key_.c_str()) != 0) fail("rename");
     renamed_ = true;
-    sync_directory(directory_, "fsync of a directory");
+    sync_directory(directory_);
   }
 
   std::uint64_t size() const override { return size_; }
@@ -182,8 +179,8 @@ class LocalBlobs final : public BlobStore {
     for (const std::string& name : files_in(tmp_directory_.get())) {
       if (::unlinkat(tmp_directory_.get(), name.c_str(), 0) != 0) fail("unlink");
     }
-    sync_directory(directory_.get(), "fsync of a directory");
-    sync_directory(tmp_directory_.get(), "fsync of a directory");
+    sync_directory(directory_.get());
+    sync_directory(tmp_directory_.get());
   }
 
   std::unique_ptr<BlobWriter> create(const std::string& key) override {
@@ -203,7 +200,7 @@ class LocalBlobs final : public BlobStore {
   void remove(const std::string& key) override {
     check_key(key);
     if (::unlinkat(directory_.get(), key.c_str(), 0) == 0) {
-      sync_directory(directory_.get(), "fsync of a directory");
+      sync_directory(directory_.get());
     } else if (errno != ENOENT) {
       fail("unlink");
     }

@@ -84,7 +84,8 @@ auto transaction(Connection& connection, F&& work) {
   }
 }
 
-// SQLite on a local file, or ":memory:". WAL and synchronous=FULL: a committed transaction survives power loss.
+// SQLite on a local file, or ":memory:". WAL and synchronous=FULL: a committed transaction survives power loss. When a
+// sync fails, that of a checkpoint included, the process ends: see base/sync.h.
 // `read_only` sessions see the last committed state and never wait for a writer; open them after a writer, and close
 // them before it.
 std::unique_ptr<Connection> open_sqlite(const std::string& path, bool read_only = false);

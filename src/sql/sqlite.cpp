@@ -4,9 +4,11 @@
 #include <cassert>
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
 #include <unordered_map>
 #include <vector>
 
+#include "base/sync.h"
 #include "sql/connection.h"
 
 namespace penstock::sql {
@@ -25,6 +27,12 @@ Failure::Kind kind_of(int code, int system_errno) {
     default:
       return Failure::Kind::other;
   }
+}
+
+// SQLite tells of a failed sync here before it does anything else. It would keep that of a checkpoint to itself, and
+// sync the same file again later.
+void hear(void*, int code, const char* text) {
+  if (code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC) end_not_durable(text);
 }
 
 struct CloseDatabase {
@@ -84,6 +92,8 @@ class SqliteConnection final : public Connection {
       if (mode != "wal" && mode != "memory") {
         throw Failure(Failure::Kind::other, "its file system does not support write-ahead logging");
       }
+      // SQLite does this too, and does not look whether it worked.
+      if (mode == "wal") sync_directory(std::filesystem::absolute(path).parent_path());
     }
     execute_script(
         "PRAGMA synchronous = FULL;"
@@ -189,6 +199,8 @@ class SqliteConnection final : public Connection {
 }  // namespace
 
 std::unique_ptr<Connection> open_sqlite(const std::string& path, bool read_only) {
+  static const int configured = sqlite3_config(SQLITE_CONFIG_LOG, hear, nullptr);
+  if (configured != SQLITE_OK) throw Failure(Failure::Kind::other, "SQLite was used before it could be configured");
   return std::make_unique<SqliteConnection>(path, read_only);
 }
 

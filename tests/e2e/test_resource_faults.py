@@ -106,6 +106,72 @@ def test_fault_10_a_second_signal_ends_the_server_at_once(new_server, new_engine
     assert finished(server.client(), batch).request_counts.completed == 2
 
 
+def long_answer(body):
+    """Of some 100 KB of digits."""
+    return {"model": body["model"], "choices": [{"index": 0, "message": {"role": "assistant", "content": os.urandom(50_000).hex()}}]}
+
+
+@contextmanager
+def failing(server, calls, path=None):
+    """Every one of these system calls of the server fails with EIO, of any file or only of this one. Gives what strace
+    has seen of them so far."""
+    log = server.folder / "strace"
+    only = ["-P", server.folder / "data" / path] if path else []
+    inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:error=EIO", *only]
+    strace = ["strace", "-f", "-qq", "-o", log, "-p", str(server.process.pid), *inject]
+    tracer = subprocess.Popen(strace, stderr=subprocess.PIPE, text=True)
+    try:
+        threads = [task / "status" for task in Path(f"/proc/{server.process.pid}/task").iterdir()]
+        traced = lambda: all("TracerPid:\t0\n" not in status.read_text() for status in threads)
+        wait_until(lambda: tracer.poll() is not None or traced(), "strace watches the server")
+        if tracer.poll() is not None:
+            pytest.skip(f"strace cannot trace here: {tracer.stderr.read()}")
+        yield lambda: [one for one in log.read_text().splitlines() if "INJECTED" in one]
+    finally:
+        tracer.terminate()
+        tracer.communicate()
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("calls", "path"),
+    [("fdatasync", None), ("fsync", "blobs"), ("fdatasync", "penstock.db-wal")],
+    ids=["bytes of a file", "name of a file", "log of the database"],
+)
+def test_fault_28_what_cannot_be_made_durable_is_not_acknowledged_and_ends_the_server(new_server, calls, path):
+    server = new_server("--no-worker", models=())
+    client = server.client()
+    kept = client.files.create(file=("kept.txt", b"kept"), purpose="user_data")
+    with failing(server, calls, path) as seen:
+        with pytest.raises(openai.APIConnectionError):
+            client.files.create(file=("new.txt", b"new"), purpose="user_data")
+        assert server.process.wait(20) == 74
+        assert len(seen()) == 1  # it was not tried again
+    told = [one for one in server.log.read_text().splitlines() if " error " in one]
+    assert len(told) == 1 and "storage failed" in told[0]
+    server.start()
+    assert client.files.content(kept.id).content == b"kept"
+    client.files.create(file=("new.txt", b"new"), purpose="user_data")
+
+
+@needs_strace
+def test_fault_28_a_failed_checkpoint_ends_the_server_and_loses_no_answer(new_server, new_engine):
+    """The database's own file is synced only when its log has grown: here by answers that do not compress."""
+    engine = new_engine(answers=0, reply=lambda body: (200, json.dumps(long_answer(body)).encode()))
+    server = new_server("--engine", engine.url, models=())
+    batch = create_batch(server.client(), lines(200))
+    wait_until(lambda: engine.asked, "lines are with the engine")
+    with failing(server, "fdatasync", "penstock.db") as seen:
+        engine.release()
+        assert server.process.wait(20) == 74
+        assert len(seen()) == 1
+    server.start()
+    client = server.client()
+    batch = finished(client, batch)
+    assert batch.request_counts.completed == 200
+    assert max(engine.asked.values()) <= 2
+
+
 @needs_faketime
 def test_fault_34_a_clock_that_is_set_by_a_day_moves_nothing_that_is_here(new_server, new_engine, tmp_path):
     ahead = tmp_path / "ahead"
