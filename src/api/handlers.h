@@ -26,6 +26,7 @@ struct Services {
   Limits limits;
   bool has_worker;        // of this process's own
   bool draining = false;  // it will end soon: what is here goes on, and nothing new is taken
+  bool disk_low = false;  // what is left is kept for what is here: no line is sent, and nothing new is taken
   Timestamp started_at;
 };
 

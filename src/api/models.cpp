@@ -29,6 +29,10 @@ Task<Response> get_model(Context& c) {
 // 503 turns a load balancer to other servers; whoever asks for something that is here gets it all the same.
 Task<Response> health(Context& c) {
   if (c.services.draining) co_return json_response(R"({"status":"draining"})", 503);
+  if (c.services.disk_low) {
+    co_return json_response(
+        R"({"status":"degraded","reason":"The disk is full. No line is sent until there is room."})");
+  }
   co_return json_response(R"({"status":"ok"})");
 }
 

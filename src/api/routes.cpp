@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <system_error>
 
@@ -65,6 +66,31 @@ Response plain_error(int status, std::string message) {
   return json_response(wire::to_json(Error{.kind = kind, .message = std::move(message)}), status);
 }
 
+Response no_space() {
+  return error_response({.kind = Error::Kind::no_space,
+                         .message = "The server's disk is full. Free space, or try again later.",
+                         .code = "insufficient_storage"});
+}
+
+bool is_full_disk(const std::exception& e) {
+  if (const auto* failure = dynamic_cast<const sql::Failure*>(&e)) {
+    return failure->kind() == sql::Failure::Kind::no_space;
+  }
+  const auto* error = dynamic_cast<const std::system_error*>(&e);
+  return error && (error->code() == std::errc::no_space_on_device || error->code().value() == EDQUOT);
+}
+
+// Why nothing is taken that would be left to do, or to keep.
+std::optional<Response> refuse_work(const Services& services) {
+  if (services.draining) {
+    return error_response({.kind = Error::Kind::unavailable,
+                           .message = "The server is about to end and takes nothing new. Try again soon.",
+                           .code = "draining"});
+  }
+  if (services.disk_low) return no_space();
+  return std::nullopt;
+}
+
 // What every answer has.
 void add_headers(Response& response, const std::string& request_id, Millis took) {
   response.headers.add("x-request-id", request_id);
@@ -83,10 +109,8 @@ Task<Response> route(Services& services, Request& request) {
     }
     auto id = percent_decode(*segment);
     if (!id) co_return plain_error(400, "The path of this request is not percent-encoded properly.");
-    if (candidate.brings_work && services.draining) {
-      co_return error_response({.kind = Error::Kind::unavailable,
-                                .message = "The server is about to end and takes nothing new. Try again soon.",
-                                .code = "draining"});
+    if (candidate.brings_work) {
+      if (auto refused = refuse_work(services)) co_return std::move(*refused);
     }
     Context context{services, request, std::move(*id)};
     co_return co_await candidate.handler(context);
@@ -122,17 +146,11 @@ Task<Response> dispatch(Services& services, Request& request) {
     throw;
   } catch (const HttpError& e) {
     response = plain_error(e.status(), e.what());
-  } catch (const std::system_error& e) {
-    if (is_cancelled(e)) throw;
-    const bool full = e.code() == std::errc::no_space_on_device;
-    log::error("{} {} ({}): {}", request.method, request.path, request_id, e.what());
-    response = full ? error_response({.kind = Error::Kind::no_space,
-                                      .message = "The server's disk is full. Free space, or try again later.",
-                                      .code = "insufficient_storage"})
-                    : plain_error(500, "The server had an error while processing your request.");
   } catch (const std::exception& e) {
+    if (is_cancelled(e)) throw;
     log::error("{} {} ({}): {}", request.method, request.path, request_id, e.what());
-    response = plain_error(500, "The server had an error while processing your request.");
+    response =
+        is_full_disk(e) ? no_space() : plain_error(500, "The server had an error while processing your request.");
   }
   add_headers(response, request_id, services.clock.monotonic() - start);
   co_return response;

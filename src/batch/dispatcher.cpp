@@ -121,13 +121,19 @@ void Dispatcher::set_paused(const BatchId& id, bool paused) {
   wake();
 }
 
+void Dispatcher::set_disk_low(bool low) {
+  disk_low_ = low;
+  wake();
+}
+
 Dispatcher::Active& Dispatcher::active(const BatchId& id) {
   return active_.try_emplace(id, loop_).first->second;
 }
 
 // Not when our leases are about to end, whatever keeps us from renewing them: others may send these lines then.
 bool Dispatcher::may_send() const {
-  return !stopping_ && unsaved_bytes_ < kUnsavedBytesMax && clock_.monotonic() + options_.lease / 5 < lease_until_;
+  return !stopping_ && !disk_low_ && unsaved_bytes_ < kUnsavedBytesMax &&
+         clock_.monotonic() + options_.lease / 5 < lease_until_;
 }
 
 void Dispatcher::start_lines() {
@@ -197,7 +203,7 @@ bool Dispatcher::may_begin(const std::string& model, const Queue& queue) const {
 }
 
 bool Dispatcher::wants_lines(const std::string& model, const Queue& queue) const {
-  return !stopping_ && queue.lines.size() < queue.wanted && queue.bytes < kWaitingBytesMax &&
+  return !stopping_ && !disk_low_ && queue.lines.size() < queue.wanted && queue.bytes < kWaitingBytesMax &&
          (!queue.spans.empty() || queue.more_begun || may_begin(model, queue));
 }
 

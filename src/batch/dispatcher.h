@@ -41,6 +41,10 @@ class Dispatcher {
   // it be claimed meanwhile.
   void set_paused(const BatchId& id, bool paused);
 
+  // While the disk is low no line is sent and no span claimed: its answer might find no room. Lines under way end as
+  // they would.
+  void set_disk_low(bool low);
+
   // Forgets the batch's waiting lines; those already sent have `grace` to end and are still saved. Returns when nothing
   // of the batch is under way. Its status must be one from which no span is claimed.
   Task<> drain(BatchId id, Millis grace);
@@ -146,7 +150,7 @@ class Dispatcher {
   std::vector<Result> results_, saving_;
   std::size_t unsaved_bytes_ = 0;
   Moment oldest_result_{}, lease_until_{};
-  bool refilling_ = false, stopping_ = false;
+  bool refilling_ = false, stopping_ = false, disk_low_ = false;
   std::vector<BatchId> drained_while_refilling_;
   std::minstd_rand random_;
   AnswerParser answers_;

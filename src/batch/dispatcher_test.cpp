@@ -82,6 +82,28 @@ TEST(DispatcherTest, KeepsAllSlotsFullWhileLinesRemainAndNeverSendsMore) {
   EXPECT_EQ(engine.most_in_flight, 5);
 }
 
+TEST(DispatcherTest, SendsNothingWhileTheDiskIsLowAndGoesOnByItself) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 2});
+  engine.hold();
+  process.start_dispatcher();
+  process.submit_running(input_lines(0, 10));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 2; }));
+  process.dispatcher.set_disk_low(true);
+  engine.release(2);
+  process.settle();
+  EXPECT_EQ(engine.bodies.size(), 2u);
+  const BatchId other = process.submit_running(input_lines(10, 20));
+  process.settle();
+  EXPECT_EQ(engine.bodies.size(), 2u);
+  EXPECT_EQ(process.batch(other).in_progress_at, std::nullopt);
+  engine.release();
+  process.dispatcher.set_disk_low(false);
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 2; }));
+  EXPECT_EQ(engine.bodies, bodies(0, 20));
+}
+
 TEST(DispatcherTest, ABatchOfManySpansIsSentOnceInItsOrder) {
   Disk disk;
   Process process(disk, saving_at_once());

@@ -113,7 +113,13 @@ App::App(asio::io_context& loop, const Config& config)
                            .accept_when_offline = config.accept_when_offline,
                            .completion_windows = config.completion_windows},
                 .has_worker = config.worker,
-                .started_at = clock_.now()} {
+                .started_at = clock_.now()},
+      disk_(
+          loop, clock_, io_, [this] { return disk_room(data_.path()); },
+          [this](bool low) {
+            services_.disk_low = low;
+            if (dispatcher_) dispatcher_->set_disk_low(low);
+          }) {
   lifecycle_.on_end = [this](const BatchId&) { expiry_.notify(); };
   if (config.worker) add_engines(loop, config);
 }
@@ -154,6 +160,7 @@ void App::add_engines(asio::io_context& loop, const Config& config) {
 
 // The data directory is ours alone, so whoever held leases is gone, and blobs that no row names were left by a crash.
 Task<> App::start() {
+  co_await disk_.start();
   if (presence_) co_await presence_->start();
   const auto named = co_await db_.write([](Store& store) {
     store.release_all_leases();
@@ -183,6 +190,7 @@ Task<> App::drain(Millis patience) {
 }
 
 Task<> App::stop() {
+  co_await disk_.stop();
   co_await expiry_.stop();
   co_await lifecycle_.stop();
   co_await engines_.stop();

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "api/handlers.h"
+#include "base/disk.h"
 #include "batch/presence.h"
 #include "cli/config.h"
 
@@ -61,6 +62,7 @@ class App {
   Lifecycle lifecycle_;
   Expiry expiry_;
   Services services_;
+  DiskWatch disk_;
 };
 
 }  // namespace penstock

@@ -106,9 +106,145 @@ def test_fault_10_a_second_signal_ends_the_server_at_once(new_server, new_engine
     assert finished(server.client(), batch).request_counts.completed == 2
 
 
+@pytest.fixture
+def mounted():
+    """Holds what is to be unmounted when the servers have ended: name it before new_server."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def on_small_disk(mounted, new_server):
+    """Makes servers whose data is on a disk of its own, of so many megabytes."""
+
+    def make(megabytes, *arguments):
+        server = new_server(*arguments, models=())
+        server.kill()
+        data = server.folder / "data"
+        shutil.rmtree(data)
+        data.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", data]
+        done = subprocess.run(mount, capture_output=True, text=True)
+        if done.returncode == 0:
+            mounted.callback(subprocess.run, ["umount", "-l", data], check=True)
+        server.start()
+        if done.returncode:
+            pytest.skip(f"no disk can be mounted here, which takes root: {done.stderr.strip()}")
+        return server
+
+    return make
+
+
+def free(folder):
+    status = os.statvfs(folder)
+    return status.f_frsize * status.f_bavail
+
+
+def fill(folder, left):
+    """Takes the room on the folder's disk but for so many bytes, until it is removed."""
+    ballast = folder / "ballast"
+    with ballast.open("wb") as file:
+        while (more := free(folder) - left) > 4096:
+            file.write(b"x" * min(more, 1 << 20))
+            file.flush()
+    return ballast
+
+
+def no_space(call):
+    failure = refused(call, "disk is full", 507)
+    assert failure.code == "insufficient_storage"
+    assert failure.response.headers["x-should-retry"] == "false"
+
+
+def is_unfinished(server):
+    return list((server.folder / "data/blobs/tmp").iterdir())
+
+
 def long_answer(body):
     """Of some 100 KB of digits."""
     return {"model": body["model"], "choices": [{"index": 0, "message": {"role": "assistant", "content": os.urandom(50_000).hex()}}]}
+
+
+def test_fault_26_no_space_for_an_upload_is_507_and_leaves_nothing(on_small_disk):
+    server = on_small_disk(16, "--no-worker", "--accept-when-offline")
+    client = server.client()
+    part = client.uploads.create(filename="a.txt", purpose="user_data", bytes=1, mime_type="text/plain")
+    input_file = upload(client, lines(1))
+    big = b"x" * (20 << 20)
+    for call in (
+        lambda: client.files.create(file=("big.txt", big), purpose="user_data"),
+        lambda: client.files.create(file=("big.jsonl", b'{"custom_id": "' + big + b'"}'), purpose="batch"),
+        lambda: client.uploads.parts.create(part.id, data=big),
+    ):
+        no_space(call)
+        assert not is_unfinished(server)
+        assert blobs(server) == sorted([input_file.id, f"plan-{input_file.id}"])
+        wait_until(lambda: health(server) == (200, {"status": "ok"}), "the server has seen that there is room")
+    client.files.create(file=("small.txt", b"x"), purpose="user_data")
+
+    ballast = fill(server.folder / "data", left=0)
+    no_space(lambda: client.uploads.cancel(part.id))  # only the database needs room for that
+    for call in (
+        lambda: client.files.create(file=("small.txt", b"x" * 100_000), purpose="user_data"),
+        lambda: client.uploads.create(filename="a.txt", purpose="user_data", bytes=1, mime_type="text/plain"),
+        lambda: client.batches.create(
+            input_file_id=input_file.id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            metadata={f"{n}": "x" * 500 for n in range(16)},
+        ),
+    ):
+        no_space(call)
+    assert client.batches.list().data == []
+    ballast.unlink()
+    assert client.uploads.cancel(part.id).status == "cancelled"
+    wait_until(lambda: health(server) == (200, {"status": "ok"}), "the server has seen that there is room")
+    client.files.create(file=("small.txt", b"x"), purpose="user_data")
+
+
+def test_fault_27_lines_wait_while_the_disk_is_full_and_go_on_by_themselves(on_small_disk, new_engine):
+    engine = new_engine(answers=2)
+    server = on_small_disk(64, "--engine", engine.url, "--slots", "1")
+    client = server.client()
+    spare = client.files.create(file=("spare.txt", b"x"), purpose="user_data")
+    waiting = create_batch(client, lines(20))
+    queued = create_batch(client, lines(2, "queued"))
+    wait_until(lambda: len(engine.bodies) == 3, "the engine holds a line back")
+
+    ballast = fill(server.folder / "data", left=500_000)  # of the 640 KB that are kept
+    degraded = lambda: health(server)[1]["status"] == "degraded"
+    wait_until(degraded, "the server has seen that its disk is full")
+    assert health(server)[0] == 200 and "disk is full" in health(server)[1]["reason"]
+    engine.release()
+    wait_until(lambda: client.batches.retrieve(waiting.id).request_counts.completed == 3, "the line under way is saved")
+    no_space(lambda: upload(client, lines(1)))
+    assert client.files.content(waiting.input_file_id).content == jsonl(lines(20))
+    assert finished(client, client.batches.cancel(queued.id), 10).status == "cancelled"
+    assert client.files.delete(spare.id).deleted
+    assert client.batches.retrieve(waiting.id).status == "in_progress"
+    assert len(engine.bodies) == 3
+
+    ballast.unlink()
+    batch = finished(client, waiting, 30)
+    assert (batch.status, batch.request_counts.completed) == ("completed", 20)
+    assert max(engine.asked.values()) == 1
+    told = [one for one in server.log.read_text().splitlines() if "disk" in one and "HTTP" not in one]
+    assert [" warn " in one for one in told if "POST" not in one] == [True, False]
+
+
+def test_fault_27_answers_wait_for_room_in_the_database_and_none_is_lost(on_small_disk, new_engine):
+    engine = new_engine(answers=0, reply=lambda body: (200, json.dumps(long_answer(body)).encode()))
+    server = on_small_disk(64, "--engine", engine.url, "--slots", "100")
+    client = server.client()
+    batch = create_batch(client, lines(100))
+    wait_until(lambda: len(engine.bodies) == 100, "all lines are with the engine")
+    ballast = fill(server.folder / "data", left=0)
+    engine.release()
+    wait_until(lambda: "saving results: " in server.log.read_text(), "answers have found no room")
+    assert client.batches.retrieve(batch.id).request_counts.completed < 100
+    ballast.unlink()
+    assert finished(client, batch, 60).request_counts.completed == 100
+    assert len(engine.bodies) == 100
 
 
 @contextmanager
