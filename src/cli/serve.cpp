@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <boost/asio/redirect_error.hpp>
@@ -15,6 +16,18 @@ namespace {
 
 constexpr Millis kDrain{30'000};
 constexpr Millis kLastAnswers{2'000};
+constexpr std::size_t kConnectionsMax = 10'000;  // their buffers take memory too
+
+// Takes as many file descriptors as we may have. A connection may need a second one, for a file that it reads or
+// writes, and the last third is for the database and the engines: whatever clients do, those find theirs.
+std::size_t connections_max() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return std::min<std::size_t>(limit.rlim_cur / 3, kConnectionsMax);
+}
 
 Task<> serve_until_signal(App& app, HttpServer& server, TaskGroup& tasks, Clock& clock, asio::signal_set& signals) {
   co_await app.start();
@@ -40,7 +53,7 @@ int serve(const Config& config) {
   App app(loop, config);
   Clock& clock = app.services().clock;
   HttpServer server(
-      loop, clock, {.host = config.listen_host, .port = config.listen_port},
+      loop, clock, {.host = config.listen_host, .port = config.listen_port, .connections_max = connections_max()},
       [&](Request& request) { return dispatch(app.services(), request); }, refuse);
   server.listen();
   TaskGroup tasks(loop);

@@ -126,6 +126,7 @@ using SessionList = boost::intrusive::list<Session, boost::intrusive::constant_t
 
 struct HttpServer::Impl {
   class Body;
+  struct Place;
 
   Impl(asio::io_context& the_loop, Clock& the_clock, Options the_options, Handler the_handler, Refusal the_refusal)
       : loop(the_loop),
@@ -134,6 +135,7 @@ struct HttpServer::Impl {
         handler(std::move(the_handler)),
         refusal(std::move(the_refusal)),
         acceptor(the_loop),
+        place_free(the_loop),
         tasks(the_loop) {}
 
   // Reads some more bytes into `session.in`. The error is timed_out, or else the connection is over.
@@ -160,6 +162,8 @@ struct HttpServer::Impl {
   const Handler handler;
   const Refusal refusal;
   tcp::acceptor acceptor;
+  std::size_t connections = 0;
+  Event place_free;
   TaskGroup tasks;
   SessionList sessions;
   std::unique_ptr<Alarm> alarm;  // set while there are sessions
@@ -276,7 +280,20 @@ Task<> HttpServer::Impl::write(Session& session, std::span<asio::const_buffer> b
   if (error) throw ClientGone(session.expired ? "the client does not read" : "the client has closed the connection");
 }
 
+// One of the connections that may be open at a time.
+struct HttpServer::Impl::Place {
+  explicit Place(Impl& the_server) : server(the_server) { ++server.connections; }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+  ~Place() {
+    --server.connections;
+    server.place_free.notify();
+  }
+  Impl& server;
+};
+
 Task<> HttpServer::Impl::serve(Socket socket) {
+  const Place place(*this);
   Session session(std::move(socket));
   sessions.push_back(session);
   arm_sweep();
@@ -495,7 +512,13 @@ std::uint16_t HttpServer::port() const {
 Task<> HttpServer::run() {
   Impl& impl = *impl_;
   Millis pause{0};
-  while (!impl.stopping) {
+  bool told = false;
+  while (true) {
+    while (impl.connections >= impl.options.connections_max) {
+      if (!std::exchange(told, true)) log::warn("all {} connections are in use; others have to wait", impl.connections);
+      co_await impl.place_free.wait();
+    }
+    if (impl.stopping) break;
     Socket socket(impl.loop);
     error_code error;
     co_await impl.acceptor.async_accept(socket, asio::redirect_error(asio::use_awaitable, error));

@@ -16,7 +16,8 @@ class HttpServer {
 
   struct Options {
     std::string host = "127.0.0.1";
-    std::uint16_t port = 0;  // 0: any free one, see port()
+    std::uint16_t port = 0;                // 0: any free one, see port()
+    std::size_t connections_max = 10'000;  // at a time
     std::size_t header_size_max = 32 * 1024;
     Millis header_timeout{30'000};    // from a request's first byte to the end of its head
     Millis idle_timeout{120'000};     // between requests
@@ -34,7 +35,8 @@ class HttpServer {
   void listen();
   std::uint16_t port() const;
 
-  // Accepts until cancelled or stopped. At the limit of file descriptors it waits for one to be free.
+  // Accepts until cancelled or stopped. At the limit of connections or file descriptors it waits for one to be free,
+  // and clients wait in the kernel's queue.
   Task<> run();
 
   // Stops accepting and closes idle connections; requests under way may end until `patience` is over.

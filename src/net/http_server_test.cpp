@@ -526,6 +526,18 @@ TEST_F(HttpServerTest, GivesUpASlowHead) {
   EXPECT_TRUE(heard.starts_with("HTTP/1.1 408 ")) << heard;
 }
 
+TEST_F(HttpServerTest, GivesUpAHeadThatDripsOneByteASecond) {
+  serve(echo);
+  Peer peer(loop);
+  run_task(loop, peer.connect(server->port()));
+  for (int i = 0; i < 40; ++i) {
+    if (i < 30) run_task(loop, peer.send("G"));
+    pump();
+    clock.advance(Millis{1'000});
+  }
+  EXPECT_TRUE(run_task(loop, peer.read_to_end()).starts_with("HTTP/1.1 408 "));
+}
+
 TEST_F(HttpServerTest, GivesUpASlowBody) {
   serve(echo);
   tasks_of_test.spawn("client", say_later("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"));
@@ -636,6 +648,24 @@ TEST_F(HttpServerTest, GivesUpAClientThatNeverReads) {
   pump();
   EXPECT_FALSE(endless.gone);
   clock.advance(Millis{60'200});
+  pump();
+  EXPECT_TRUE(endless.gone);
+}
+
+TEST_F(HttpServerTest, GivesUpAClientThatReadsOneByteASecond) {
+  Endless endless;
+  serve(std::bind_front(&Endless::handle, &endless));
+  Peer peer(loop);
+  run_task(loop, ask_only(peer, server->port()));
+  pump();
+  for (int i = 0; i < 59; ++i) {
+    char byte;
+    EXPECT_EQ(peer.socket.read_some(asio::buffer(&byte, 1)), 1u);
+    clock.advance(Millis{1'000});
+    pump();
+  }
+  EXPECT_FALSE(endless.gone);
+  clock.advance(Millis{1'200});
   pump();
   EXPECT_TRUE(endless.gone);
 }
@@ -774,6 +804,34 @@ TEST_F(HttpServerTest, WaitsForAFreeFileDescriptor) {
   clock.advance(Millis{50});
   run_task(loop, peer.send("GET /x HTTP/1.0\r\n\r\n"));
   EXPECT_TRUE(run_task(loop, peer.read_to_end()).ends_with("hello /x"));
+}
+
+TEST_F(HttpServerTest, TakesNoMoreConnectionsThanItMayAndTheNextWhenOneCloses) {
+  serve(hello, {.connections_max = 2});
+  auto first = std::make_unique<Peer>(loop);
+  Peer second(loop);
+  run_task(loop, first->connect(server->port()));
+  run_task(loop, second.connect(server->port()));
+  pump();
+  tasks_of_test.spawn("third", say_later("GET /third HTTP/1.0\r\n\r\n"));
+  pump();
+  run_task(loop, second.send("GET /second HTTP/1.1\r\nHost: a\r\n\r\n"));
+  EXPECT_NE(run_task(loop, second.read_until("hello /second")), "");
+  EXPECT_FALSE(closed);
+  first.reset();
+  pump();
+  EXPECT_TRUE(closed);
+  EXPECT_TRUE(heard.ends_with("hello /third"));
+}
+
+TEST_F(HttpServerTest, CanBeStoppedWhileItIsFull) {
+  serve(hello, {.connections_max = 1});
+  Peer peer(loop);
+  run_task(loop, peer.connect(server->port()));
+  pump();
+  run_task(loop, server->stop(Millis{10'000}));
+  pump();
+  EXPECT_EQ(tasks.size(), 0u);
 }
 
 TEST_F(HttpServerTest, NamesTheAddressThatItCannotHave) {

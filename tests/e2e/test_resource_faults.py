@@ -341,3 +341,113 @@ def test_fault_34_a_clock_that_is_set_by_a_day_moves_nothing_that_is_here(new_se
     assert max(engine.asked.values()) == 1  # the lease of its line was not lost
     told = [one for one in server.log.read_text().splitlines() if "clock was set" in one]
     assert len(told) == 1 and " warn " in told[0]
+
+
+def seconds_of_cpu(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def say(connection, method, path, body=b"", kind="application/json"):
+    """A request on a connection that stays open, and the JSON of its answer."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.send(head.encode() + body)
+    status, _, content = connection.answer()
+    assert status == 200, content
+    return json.loads(content)
+
+
+FORM = "multipart/form-data; boundary=x"
+
+
+def form(name, content):
+    return (
+        f'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n--x\r\nContent-Disposition: form-data;'
+        f' name="file"; filename="{name}"\r\n\r\n{content}\r\n--x--\r\n'
+    ).encode()
+
+
+def test_fault_35_at_the_limit_of_descriptors_clients_wait_and_work_goes_on(new_server, new_engine):
+    engine = new_engine(answers=0)
+    server = new_server("--engine", engine.url, "--slots", "10", models=())
+    server.kill()
+    server.command = ["prlimit", "--nofile=90:90", "--", *server.command]
+    server.start()
+    with server.client() as client:
+        batch = create_batch(client, lines(20))
+    with ExitStack() as stack:
+        connect = lambda: stack.enter_context(Connection(server))
+        first = connect()
+        say(first, "GET", "/healthz")
+        crowd = [connect() for _ in range(100)]
+        crowd[-1].send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_until(lambda: "connections are in use" in server.log.read_text(), "the server is full")
+        before = seconds_of_cpu(server.process.pid)
+        time.sleep(1)
+        used = seconds_of_cpu(server.process.pid) - before
+        print(f"seconds of CPU in a second at the limit: {used}")
+        assert used < 0.5  # it does not try again and again
+
+        file = say(first, "POST", "/v1/files", form("a.txt", "x" * 100_000), FORM)
+        assert say(first, "GET", f"/v1/files/{file['id']}")["bytes"] == 100_000
+        engine.release()
+        wait_until(lambda: say(first, "GET", f"/v1/batches/{batch.id}")["status"] == "completed", "the batch has ended")
+        assert len(os.listdir(f"/proc/{server.process.pid}/fd")) < 90
+        for connection in crowd[:-1]:
+            connection.__exit__()
+        assert crowd[-1].answer()[0] == 200
+    assert server.log.read_text().count("connections are in use") == 1
+    assert "cannot accept" not in server.log.read_text()
+
+
+def latencies(server, count=100):
+    """Of so many requests one after another, in milliseconds, sorted."""
+    took = []
+    with httpx2.Client() as client:
+        for _ in range(count):
+            start = time.perf_counter()
+            assert client.get(f"{server.url}/v1/files?limit=1").status_code == 200
+            took.append(1000 * (time.perf_counter() - start))
+    return sorted(took)
+
+
+def megabytes_of_memory(pid):
+    return int(next(one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmRSS" in one).split()[1]) / 1024
+
+
+def test_fault_36_slow_and_idle_clients_take_little_memory_and_hold_nobody_up(new_server):
+    """Their deadlines are in src/net/http_server_test.cpp, where the clock is moved by hand."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit[1] < 3_000:
+        pytest.skip("this process may not open 3,000 files")
+    server = new_server("--no-worker", models=())
+    big = server.client().files.create(file=("big.txt", b"x" * (32 << 20)), purpose="user_data")
+    alone = latencies(server)
+    memory = megabytes_of_memory(server.process.pid)
+    dripping = (
+        b"GET /v1/files HTTP/1.1\r\nHost: a\r\nX-Long: ",
+        b"POST /v1/batches HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{",
+        b"POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 9999\r\n\r\n--x\r\n",
+    )
+    download = f"GET /v1/files/{big.id}/content HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
+    try:
+        with ExitStack() as stack:
+            connect = lambda: stack.enter_context(Connection(server))
+            for _ in range(2_000):
+                connect()
+            slow = [connect() for _ in range(150)]
+            for n, connection in enumerate(slow):
+                connection.send(dripping[n % 3])
+            for _ in range(50):
+                connect().send(download)
+            with_others = latencies(server)
+            for connection in slow:
+                connection.send(b"x")
+            grown = megabytes_of_memory(server.process.pid) - memory
+            for name, took in (("alone", alone), ("with others", with_others)):
+                print(f"latency {name}: median {took[50]:.2f} ms, 99 % {took[98]:.2f} ms")
+            print(f"memory for 2,200 connections: {grown:.0f} MB")
+            assert grown < 100  # the downloads alone are 1,600
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
