@@ -15,6 +15,7 @@ constexpr std::size_t kWaitingBytesMax = 4 << 20;   // of lines that wait for a 
 constexpr std::size_t kUnsavedBytesMax = 64 << 20;  // of answers: while the store is away, no line is sent past this
 constexpr std::size_t kGroupBytesMax = 8 << 20;     // saved in one transaction, unless one answer is larger
 constexpr std::int64_t kSpansAClaim = 4;
+constexpr Millis kLastSave{5'000};  // for the last answers, when lines took all the time there was
 
 }  // namespace
 
@@ -485,7 +486,13 @@ Task<> Dispatcher::stop(Millis patience) {
   for (auto& [id, batch] : active_) batch.attempts.cancel();
   while (engines_.in_flight() > 0) co_await quiet_.wait();
   have_results_.notify();
-  while (!results_.empty() || !saving_.empty()) co_await quiet_.wait();
+  while (!results_.empty() || !saving_.empty()) {
+    const bool in_time = co_await quiet_.wait_until(clock_, end + kLastSave);
+    if (!in_time) {
+      log::error("{} answers could not be saved; their lines will run again", results_.size() + saving_.size());
+      break;
+    }
+  }
   tasks_.cancel();
   co_await tasks_.join();
   co_await db_.write([&](Store& store) { store.release_leases(options_.worker); });

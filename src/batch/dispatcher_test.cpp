@@ -417,6 +417,35 @@ TEST(DispatcherTest, StoppingLetsLinesUnderWayEndAndGivesTheLeasesBack) {
   EXPECT_EQ(spans.size(), 1u);
 }
 
+TEST(DispatcherTest, StoppingEndsThoughTheStoreIsAwayAndTheLinesRunAgain) {
+  const auto database = sql::open_sqlite(":memory:");
+  sql::transaction(*database, [&] { Store(*database).migrate(); });
+  auto owned = std::make_unique<FaultyConnection>(*database);
+  FaultyConnection& session = *owned;
+  TempDir folder;
+  Disk disk(std::move(owned), open_local_blobs(folder / "blobs"));
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 2});
+  engine.hold();
+  process.start_dispatcher();
+  const BatchId id = process.submit_running(input_lines(0, 2));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 2; }));
+  session.failures = 1'000'000;
+  session.statements_left = 0;
+  engine.release();
+  TaskGroup group(process.loop);
+  std::exception_ptr failure;
+  group.spawn("stopping", keep_result(process.dispatcher.stop(Millis{30'000}), failure));
+  ASSERT_TRUE(process.until([&] {
+    process.clock.advance(Millis{1'000});
+    return group.size() == 0;
+  }));
+  EXPECT_THROW(std::rethrow_exception(failure), sql::Failure);
+  session.statements_left = -1;
+  EXPECT_EQ(process.remaining(id), 2);
+  process.dispatcher_is_stopped();
+}
+
 TEST(DispatcherTest, Fault07ASecondProcessTakesOverWhenTheLeasesOfADeadOneEnd) {
   Disk disk;
   Process dead(disk, saving_at_once());
