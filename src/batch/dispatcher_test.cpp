@@ -558,14 +558,16 @@ TEST(DispatcherTest, Fault31SpansWhoseClaimWasNotConfirmedAreClaimedAgain) {
   const auto database = sql::open_sqlite(":memory:");
   sql::transaction(*database, [&] { Store(*database).migrate(); });
   auto session = std::make_unique<FaultyConnection>(*database);
-  session->loses_reply_of = "UPDATE spans SET token";
+  FaultyConnection& connection = *session;
   TempDir folder;
   Disk disk(std::move(session), open_local_blobs(folder / "blobs"));
   Process process(disk, saving_at_once());
   ScriptedEngine& engine = process.add_engine();
-  process.start_dispatcher();
   process.submit_running(input_lines(0, 20));
+  connection.loses_reply_of = "UPDATE spans SET token";
+  process.start_dispatcher();
   process.settle();
+  EXPECT_TRUE(engine.bodies.empty());
   for (int beat = 0; beat < 6 && process.done.empty(); ++beat) {
     process.advance(Millis{3'334});
     process.settle();
