@@ -26,14 +26,20 @@ Task<Response> get_model(Context& c) {
   co_return json_response(wire::model(c.id, c.services.started_at));
 }
 
-// 503 turns a load balancer to other servers; whoever asks for something that is here gets it all the same.
+// 503 turns a load balancer to other servers; whoever asks for something that is here gets it all the same. Trouble with
+// engines or the disk is no reason to: the server waits for them, and need not be started again.
 Task<Response> health(Context& c) {
   if (c.services.draining) co_return json_response(R"({"status":"draining"})", 503);
-  if (c.services.disk_low) {
-    co_return json_response(
-        R"({"status":"degraded","reason":"The disk is full. No line is sent until there is room."})");
+  std::vector<std::string> reasons;
+  if (c.services.disk_low) reasons.emplace_back(R"("The disk is full. No line is sent until there is room.")");
+  for (std::string trouble : c.services.engines.troubles()) {
+    trouble.resize(std::min(trouble.find('\n'), trouble.size()));  // what an engine wrote is not for everybody
+    std::replace_if(
+        trouble.begin(), trouble.end(), [](unsigned char byte) { return byte > 0x7F; }, '?');
+    reasons.push_back(wire::quoted(trouble));
   }
-  co_return json_response(R"({"status":"ok"})");
+  if (reasons.empty()) co_return json_response(R"({"status":"ok"})");
+  co_return json_response(fmt::format(R"({{"status":"degraded","reasons":[{}]}})", fmt::join(reasons, ",")));
 }
 
 }  // namespace penstock

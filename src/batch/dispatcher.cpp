@@ -35,7 +35,7 @@ Dispatcher::Dispatcher(asio::io_context& loop, Clock& clock, Db& db, BlobStore& 
       have_results_(loop),
       quiet_(loop),
       tasks_(loop) {
-  engines_.on_change = [this] { engines_changed(); };
+  engines_.on_change.push_back([this] { engines_changed(); });
   engines_.on_slot_free = [this] {
     wake_.notify();
     if (stopping_) quiet_.notify();
@@ -140,7 +140,8 @@ bool Dispatcher::may_send() const {
 void Dispatcher::start_lines() {
   for (auto& [model, queue] : queues_) {
     while (may_send() && !queue.lines.empty()) {
-      std::optional<Slot> slot = engines_.acquire(model);
+      const bool suspect = retry::is_suspect(queue.lines.front().deaths, options_.retry);
+      std::optional<Slot> slot = suspect ? engines_.acquire_alone(model) : engines_.acquire(model);
       if (!slot) break;
       Line line = std::move(queue.lines.front());
       queue.lines.pop_front();
@@ -179,12 +180,21 @@ class Dispatcher::Custody {
 
 Task<> Dispatcher::attempt(Line line_under_way, Slot slot) {
   Custody line(*this, std::move(line_under_way));
+  if (retry::is_suspect(line->deaths, options_.retry)) {
+    const bool served = co_await slot.alone(line->span->claim.model);
+    if (!served || !may_send()) {
+      line.pause = Millis{0};
+      co_return;
+    }
+  }
   const Moment sent = clock_.monotonic();
   Answer answer = co_await slot.engine().send(line->span->claim.endpoint, line->body);
   const double random = std::uniform_real_distribution<>(0.0, 1.0)(random_);
-  retry::Verdict verdict = retry::judge(std::move(answer), line->attempts + 1, random, options_.retry, answers_);
+  if (answer.kind == Answer::Kind::died) ++line->deaths;
+  const retry::Past past{line->attempts + 1, line->deaths};
+  retry::Verdict verdict = retry::judge(std::move(answer), past, random, options_.retry, answers_);
   const Moment now = clock_.monotonic();
-  if (verdict.hold > Millis{0}) slot.hold(now + verdict.hold);
+  slot.report(verdict.sign, verdict.hold);
   if (verdict.counts) ++line->attempts;
   line->took += now - sent;
   line.pause = verdict.pause;

@@ -68,8 +68,8 @@ class Dispatcher {
   struct Line {
     std::shared_ptr<Span> span;          // shared by its lines and their results; the last one lets it go
     std::uint32_t index = 0, bytes = 0;  // as in PlanEntry
-    int attempts = 0;
-    Millis took{};  // with engines, so far
+    int attempts = 0, deaths = 0;        // see retry::Past
+    Millis took{};                       // with engines, so far
     std::string custom_id_json, body;
   };
   struct Result {

@@ -198,27 +198,64 @@ TEST(DispatcherTest, ABatchForAModelThatNobodyServesKeepsNobodyWaiting) {
 TEST(DispatcherTest, AnEngineThatIsDownSpendsNoAttempt) {
   Disk disk;
   Process process(disk, saving_at_once());
-  ScriptedEngine& engine = process.add_engine({.slots = 2});
-  engine.hold();
+  ScriptedEngine& engine = process.add_engine({.slots = 1});
+  engine.script = [](const std::string&) { return no_answer(Kind::unreachable); };
   process.start_dispatcher();
   const BatchId id = process.submit_running(input_lines(0, 2));
-  for (int times = 1; times <= 12; ++times) {  // more often than a line has attempts
-    ASSERT_TRUE(process.until([&] { return engine.bodies.size() == static_cast<std::size_t>(2 * times); }));
-    engine.set_ready(false);
-    ASSERT_TRUE(process.until([&] { return engine.in_flight() == 0; }));
+  for (std::size_t times = 1; times <= 12; ++times) {  // more often than a line has attempts
+    ASSERT_TRUE(process.until([&] { return engine.bodies.size() == times && engine.in_flight() == 0; }));
     poll(process.loop);
-    EXPECT_EQ(engine.bodies.size(), static_cast<std::size_t>(2 * times)) << "sent to an engine that is down";
-    engine.set_ready(true);
+    EXPECT_EQ(engine.bodies.size(), times) << "sent to an engine that is down";
+    if (times < 12) engine.set_ready(true);
   }
   // All attempts are left: four may fail.
   std::map<std::string, int> asked;
   engine.script = [&](const std::string& body) { return answered(++asked[body] <= 4 ? 500 : 200, "{}"); };
-  engine.release();
+  engine.set_ready(true);
   ASSERT_TRUE(process.until([&] {
     process.clock.advance(Millis{1'000});
     return process.done.size() == 1;
   }));
   EXPECT_EQ(process.batch(id).counts, (Counts{2, 2, 0}));
+}
+
+TEST(DispatcherTest, LinesThatKillTheirEngineEachTimeAreTriedAloneAndEndAndTheOthersAreAnswered) {
+  for (const int killers : {1, 12}) {  // with many of them, others are there at three deaths too
+    Disk disk;
+    Process process(disk, saving_at_once());
+    ScriptedEngine& engine = process.add_engine({.slots = 8});
+    std::map<std::string, std::vector<int>> deaths;  // of each killer: how many lines were with the engine
+    for (int i = 0; i < killers; ++i) deaths[request_body(i)];
+    engine.script = [&](const std::string& body) {
+      const auto killer = deaths.find(body);
+      if (killer == deaths.end()) return answered(200, "{}");
+      killer->second.push_back(engine.in_flight());
+      return no_answer(Kind::died);
+    };
+    engine.hold();
+    process.start_dispatcher();
+    const BatchId id = process.submit_running(input_lines(0, 40));
+    ASSERT_TRUE(process.until([&] { return engine.in_flight() == 8; }));
+    ASSERT_TRUE(process.until([&] {
+      poll(process.loop);
+      if (!engine.ready()) engine.set_ready(true);
+      engine.release(1);
+      return process.done.size() == 1;
+    }));
+    EXPECT_EQ(process.batch(id).counts, (Counts{40, 40 - killers, killers}));
+    const auto lines = saved_lines(process, id);
+    for (int i = 0; i < killers; ++i) {
+      const auto& with_it = deaths[request_body(i)];
+      ASSERT_FALSE(with_it.empty());
+      EXPECT_LE(with_it.size(), 4u);
+      EXPECT_EQ(with_it.back(), 1);
+      EXPECT_EQ(boost::json::parse(lines.at(i)).at("error").at("code").as_string(), "engine_crashed");
+    }
+    if (killers == 1) {
+      EXPECT_EQ(deaths[request_body(0)].size(), 4u);
+      EXPECT_EQ(deaths[request_body(0)].front(), 8);
+    }
+  }
 }
 
 TEST(DispatcherTest, ALineWhoseEngineIsDownGoesToAnother) {
@@ -305,6 +342,52 @@ TEST(DispatcherTest, AnEngineThatIsOverloadedIsLeftAloneForAsLongAsItAsks) {
     return process.done.size() == 1;
   }));
   EXPECT_EQ(process.batch(id).counts, (Counts{8, 8, 0}));
+}
+
+TEST(DispatcherTest, AnEngineThatIsOverloadedIsGivenLessAtATime) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 8});
+  engine.hold();
+  process.start_dispatcher();
+  process.submit_running(input_lines(0, 100));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 8; }));
+  engine.script = [](const std::string&) { return answered(429, "{}"); };
+  engine.release(8);
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 0; }));
+  engine.script = [](const std::string&) { return answered(200, "{}"); };
+  process.advance(Millis{1'000});
+  for (const int room : {4, 5, 6, 7, 8, 8}) {
+    ASSERT_TRUE(process.until([&] { return engine.in_flight() == room; }));
+    process.settle();
+    ASSERT_EQ(engine.in_flight(), room);
+    // All at once, so that the round has an end.
+    engine.release(room);
+    poll(process.loop);
+  }
+}
+
+TEST(DispatcherTest, AnEngineThatRefusesOurKeyFailsNoLineAndIsAskedAgainWithOneLineAtATime) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 4});
+  engine.script = [](const std::string&) { return answered(401, "{}"); };
+  engine.hold();
+  process.start_dispatcher();
+  const BatchId id = process.submit_running(input_lines(0, 9));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 4; }));
+  engine.release();
+  ASSERT_TRUE(process.until([&] { return engine.bodies.size() == 4 && engine.in_flight() == 0; }));
+  for (std::size_t sent = 5; sent < 20; ++sent) {  // more often than a line has attempts
+    EXPECT_EQ(process.engines.troubles().size(), 1u);
+    process.advance(Millis{2'000});
+    ASSERT_TRUE(process.until([&] { return engine.bodies.size() == sent && engine.in_flight() == 0; }));
+  }
+  engine.script = [](const std::string&) { return answered(200, "{}"); };
+  process.advance(Millis{2'000});
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+  EXPECT_TRUE(process.engines.troubles().empty());
+  EXPECT_EQ(process.batch(id).counts, (Counts{9, 9, 0}));
 }
 
 TEST(DispatcherTest, AnAnswerWaitsForOthersNoLongerThanToldAndAllAreSavedTogether) {

@@ -15,6 +15,8 @@ Assembler::Missing missing_lines(BatchStatus end) {
   if (end == BatchStatus::expired) {
     return {"batch_expired", "This request could not be executed before the completion window expired."};
   }
+  if (end == BatchStatus::completed)
+    return {"model_unavailable", "No engine serves the model of this request any more."};
   return {"batch_cancelled", "This request was not executed because the batch was cancelled."};
 }
 
@@ -30,7 +32,11 @@ Lifecycle::Lifecycle(asio::io_context& loop, Clock& clock, Db& db, BlobStore& bl
       dispatcher_(dispatcher),
       options_(std::move(options)),
       ended_(loop),
-      tasks_(loop) {}
+      tasks_(loop) {
+  engines_.on_change.push_back([this] {
+    for (auto& [id, changed] : changed_) changed.notify();
+  });
+}
 
 Task<> Lifecycle::resume() {
   for (const BatchId& id : co_await db_.read([](Store& store) { return store.unfinished_batches(); })) start(id);
@@ -148,22 +154,31 @@ Task<> Lifecycle::keep_answers(const Batch& batch, std::int64_t total) {
 }
 
 Task<> Lifecycle::run(Batch batch) {
+  std::optional<Moment> gone_since;  // its model
   while (true) {
+    if (!engines_.is_gone(*batch.model)) {
+      gone_since.reset();
+    } else if (!gone_since) {
+      gone_since = clock_.monotonic();
+    }
+    const bool give_up = gone_since && clock_.monotonic() - *gone_since >= options_.model_wait;
+    if (give_up) log::warn("batch {}: no engine serves {} any more", batch.id.value, *batch.model);
     const bool done = co_await db_.write([&](Store& store) {
-      return store.remaining(batch.id) == 0 &&
+      return (give_up || store.remaining(batch.id) == 0) &&
              store.advance(batch.id, BatchStatus::in_progress, BatchStatus::finalizing, clock_.now());
     });
     if (done) co_return;
-    const Millis left = batch.expires_at - clock_.now();
-    const bool in_time = co_await changed_.at(batch.id).wait_until(clock_, clock_.monotonic() + left);
-    if (!in_time) co_return;
+    Moment until = clock_.monotonic() + (batch.expires_at - clock_.now());
+    if (gone_since) until = std::min(until, *gone_since + options_.model_wait);
+    co_await changed_.at(batch.id).wait_until(clock_, until);
+    if (clock_.now() >= batch.expires_at) co_return;
     const auto now = co_await db_.read([&](Store& store) { return store.find_batch(batch.id); });
     if (!now || now->status != BatchStatus::in_progress) co_return;
   }
 }
 
 Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
-  if (end != BatchStatus::completed) {
+  if (end != BatchStatus::completed || batch.counts.completed + batch.counts.failed < batch.counts.total) {
     const Millis grace = end == BatchStatus::cancelled ? options_.cancel_grace : Millis{0};
     if (dispatcher_) co_await dispatcher_->drain(batch.id, grace);
     co_await db_.write([&](Store& store) { store.fence(batch.id); });

@@ -17,6 +17,7 @@ class Lifecycle {
     std::string scratch_directory;
     std::int64_t batch_lines_max = 50'000;  // 0: no limit
     Millis cancel_grace{30'000};            // for lines under way when their batch is cancelled, not when it expires
+    Millis model_wait{600'000};  // for an engine that serves a batch's model, while none is to be expected to
   };
 
   // `dispatcher` may be null in a server without a worker.

@@ -215,6 +215,63 @@ TEST(LifecycleTest, ABatchExpiresAtItsTimeEnginesOrNot) {
   EXPECT_EQ(codes_in(disk, batch.error_file_id), std::set<std::string>{"batch_expired"});
 }
 
+TEST(LifecycleTest, ABatchWhoseModelIsGoneEndsAfterTenMinutesWithWhatIsDone) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 1});
+  engine.hold();
+  process.start();
+  const BatchId id = process.submit(input_lines(0, 5));
+  const Moment expiry = process.clock.monotonic() + std::chrono::hours(24);
+  for (int done = 1; done <= 2; ++done) {
+    ASSERT_TRUE(process.until([&] { return engine.in_flight() == 1; }));
+    engine.release(1);
+    ASSERT_TRUE(process.until([&] { return process.remaining(id) == 5 - done; }));
+  }
+  const auto waits_until = [&](Moment then) { return [&process, then] { return process.clock.has_alarm_at(then); }; };
+  const auto gives_up_in = [&](Millis time) { return waits_until(process.clock.monotonic() + time); };
+  const Millis wait{600'000};
+  engine.set_models({"n"});
+  ASSERT_TRUE(process.until(gives_up_in(wait)));
+  process.advance(wait - Millis{1});
+  engine.set_models({"m"});  // it is back
+  ASSERT_TRUE(process.until(waits_until(expiry)));
+  engine.set_models({"n"});
+  ASSERT_TRUE(process.until(gives_up_in(wait)));
+  process.advance(wait - Millis{1});
+  engine.set_ready(false);  // nobody knows with what it comes back
+  ASSERT_TRUE(process.until(waits_until(expiry)));
+  process.advance(std::chrono::hours(1));
+  EXPECT_EQ(process.batch(id).status, in_progress);
+  engine.set_ready(true);
+  ASSERT_TRUE(process.until(gives_up_in(wait)));
+  process.advance(wait);
+  ASSERT_TRUE(process.until_ended(id));
+  const Batch batch = process.batch(id);
+  EXPECT_EQ(batch.status, completed);
+  EXPECT_EQ(ids_in(disk, batch.output_file_id), ids(0, 2));
+  EXPECT_EQ(ids_in(disk, batch.error_file_id), ids(2, 5));
+  EXPECT_EQ(codes_in(disk, batch.error_file_id), std::set<std::string>{"model_unavailable"});
+}
+
+TEST(LifecycleTest, ABatchThatWasGivenUpBeforeARestartEndsWithWhatIsDone) {
+  Disk disk;
+  BatchId id;
+  {
+    Process process(disk, saving_at_once());
+    process.start();
+    id = process.submit(input_lines(0, 3));
+    ASSERT_TRUE(process.until([&] { return process.batch(id).status == in_progress; }));
+    process.write([&](Store& store) { store.advance(id, in_progress, finalizing, process.clock.now()); });
+  }
+  Process next(disk, saving_at_once());
+  next.add_engine();
+  next.start();
+  ASSERT_TRUE(next.until_ended(id));
+  EXPECT_EQ(next.batch(id).status, completed);
+  EXPECT_EQ(next.batch(id).counts, (Counts{3, 0, 3}));
+}
+
 TEST(LifecycleTest, ABatchThatExpiredWhileNobodyRanExpiresAtTheStart) {
   Disk disk;
   BatchId id;

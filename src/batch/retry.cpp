@@ -35,27 +35,33 @@ LineOutcome refused(Answer&& answer, AnswerParser& parser) {
 
 Verdict again(const Options& options, int attempts, double random) {
   const Millis pause = std::min(options.pause_max, options.pause_first * (1 << std::min(attempts - 1, 16)));
-  return {.outcome = {}, .counts = true, .pause = std::chrono::floor<Millis>(pause * random), .hold = {}};
+  return {.outcome = {}, .counts = true, .pause = std::chrono::floor<Millis>(pause * random)};
 }
 
-Verdict patience(Millis hold) {
-  return {.outcome = {}, .counts = false, .pause = {}, .hold = hold};
+Verdict patience(Sign sign, Millis hold) {
+  return {.outcome = {}, .counts = false, .pause = {}, .sign = sign, .hold = hold};
 }
 
 }  // namespace
 
-Verdict judge(Answer&& answer, int attempts, double random, const Options& options, AnswerParser& parser) {
-  const bool last = attempts >= options.attempts_max;
+Verdict judge(Answer&& answer, Past past, double random, const Options& options, AnswerParser& parser) {
+  const bool last = past.attempts >= options.attempts_max;
   switch (answer.kind) {
     case Answer::Kind::unreachable:
-      return patience(Millis{0});
+      return patience(Sign::none, Millis{0});
+    case Answer::Kind::died:
+      if (past.deaths <= options.deaths_max) return patience(Sign::none, Millis{0});
+      return {.outcome = without_response(
+                  "engine_crashed",
+                  fmt::format("The engine ended {} times while it worked on this request, at last on nothing else.",
+                              past.deaths))};
     case Answer::Kind::too_large:
       return {.outcome = without_response("response_too_large", answer.message), .counts = true};
     case Answer::Kind::timeout:
-      if (!last) return again(options, attempts, random);
+      if (!last) return again(options, past.attempts, random);
       return {.outcome = without_response("request_timeout", answer.message), .counts = true};
     case Answer::Kind::broken:
-      if (!last) return again(options, attempts, random);
+      if (!last) return again(options, past.attempts, random);
       return {.outcome = without_response("invalid_engine_response", answer.message), .counts = true};
     case Answer::Kind::response:
       break;
@@ -68,19 +74,21 @@ Verdict judge(Answer&& answer, int attempts, double random, const Options& optio
       outcome.request_id = std::move(answer.request_id);
       outcome.body = std::move(answer.body);
       outcome.usage = *usage;
-      return {.outcome = std::move(outcome), .counts = true};
+      return {.outcome = std::move(outcome), .counts = true, .sign = Sign::good};
     }
-    if (!last) return again(options, attempts, random);
+    if (!last) return again(options, past.attempts, random);
     return {.outcome = without_response("invalid_engine_response", "The engine's answer is not one JSON object."),
             .counts = true};
   }
   if (status == 429 || status == 503) {
-    return patience(std::max(answer.retry_after.value_or(options.engine_pause), options.engine_pause_min));
+    const bool told = status == 429 || answer.retry_after.has_value();
+    return patience(told ? Sign::overloaded : Sign::none,
+                    std::max(answer.retry_after.value_or(options.engine_pause), options.engine_pause_min));
   }
-  if (status == 401 || status == 403) return patience(options.engine_pause_denied);
+  if (status == 401 || status == 403) return patience(Sign::denied, options.engine_pause_denied);
   const bool transient = status >= 500 || status == 408 || status < 400;
-  if (transient && !last) return again(options, attempts, random);
-  return {.outcome = refused(std::move(answer), parser), .counts = true};
+  if (transient && !last) return again(options, past.attempts, random);
+  return {.outcome = refused(std::move(answer), parser), .counts = true, .sign = transient ? Sign::none : Sign::good};
 }
 
 }  // namespace penstock::retry

@@ -39,9 +39,10 @@ std::string find_program(const std::string& name) {
       name));
 }
 
-Dispatcher::Options dispatcher_options(const std::string& worker) {
+Dispatcher::Options dispatcher_options(const std::string& worker, const Config& config) {
   Dispatcher::Options options;
   options.worker = worker;
+  options.retry.attempts_max = config.line_attempts;
   return options;
 }
 
@@ -93,7 +94,7 @@ App::App(asio::io_context& loop, const Config& config)
       engines_(loop, clock_),
       presence_(config.worker ? std::make_unique<Presence>(loop, clock_, db_, worker_) : nullptr),
       dispatcher_(config.worker ? std::make_unique<Dispatcher>(loop, clock_, db_, *blobs_, engines_, estimator_,
-                                                               dispatcher_options(worker_),
+                                                               dispatcher_options(worker_, config),
                                                                [this](const BatchId& id) { lifecycle_.notify(id); })
                                 : nullptr),
       lifecycle_(loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
@@ -125,13 +126,15 @@ App::App(asio::io_context& loop, const Config& config)
 }
 
 void App::add_engines(asio::io_context& loop, const Config& config) {
+  const Millis line_timeout = std::chrono::seconds(config.line_timeout_s);
   for (const std::string& url : config.engines) {
     engines_.add(std::make_unique<HttpEngine>(loop, clock_,
                                               HttpEngine::Options{.endpoint = Endpoint::parse(url).value(),
                                                                   .name = url,
                                                                   .key = config.engine_key,
                                                                   .slots = config.slots ? config.slots : kRemoteSlots,
-                                                                  .only_model = config.only_model},
+                                                                  .only_model = config.only_model,
+                                                                  .line_timeout = line_timeout},
                                               engines_.changed()));
   }
   int number = 0;
@@ -146,7 +149,8 @@ void App::add_engines(asio::io_context& loop, const Config& config) {
                                .socket = fmt::format("{}/{}.sock", data_.sockets(), number++),
                                .slots = config.slots ? config.slots : kManagedSlots,
                                .context = config.context,
-                               .extra_args = config.llama_server_args},
+                               .extra_args = config.llama_server_args,
+                               .line_timeout = line_timeout},
         engines_.changed()));
   }
   if (!engines_.empty()) return;

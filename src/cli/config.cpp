@@ -164,6 +164,12 @@ const std::vector<Setting>& all_settings() {
           &Config::slots, 0, 100'000),
       integer_setting({"context", "--context", "PENSTOCK_CONTEXT", "tokens of context a slot of a llama-server"},
                       &Config::context, 64, 10'000'000),
+      integer_setting(
+          {"line_timeout", "--line-timeout", "PENSTOCK_LINE_TIMEOUT", "seconds that an engine has for a line"},
+          &Config::line_timeout_s, 1, 86'400),
+      integer_setting({"line_attempts", "--line-attempts", "PENSTOCK_LINE_ATTEMPTS",
+                       "times that a line is sent while the engine fails on it"},
+                      &Config::line_attempts, 1, 100),
       switch_setting({"worker", "--no-worker", "PENSTOCK_WORKER", "run nothing, only serve the API", "false"},
                      &Config::worker),
       switch_setting({"accept_when_offline", "--accept-when-offline", "PENSTOCK_ACCEPT_WHEN_OFFLINE",

@@ -22,8 +22,10 @@ struct Config {
   std::string only_model;                     // serve this one alone
   std::string llama_server = "llama-server";
   std::vector<std::string> llama_server_args;
-  int slots = 0;       // requests at a time and engine; 0: kManagedSlots or kRemoteSlots
-  int context = 4096;  // tokens a slot of a managed engine
+  int slots = 0;             // requests at a time and engine; 0: kManagedSlots or kRemoteSlots
+  int context = 4096;        // tokens a slot of a managed engine
+  int line_timeout_s = 600;  // for one attempt at a line
+  int line_attempts = 5;
   bool worker = true;
   bool accept_when_offline = false;  // queue batches also while no worker is there
 

@@ -104,6 +104,8 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
       {"llama_server_args", "[\"-t\", \"2\"]", "-t,2", [&](const Config& c) { return list(c.llama_server_args); }},
       {"slots", "9", "9", number(&Config::slots)},
       {"context", "99", "99", number(&Config::context)},
+      {"line_timeout", "9", "9", number(&Config::line_timeout_s)},
+      {"line_attempts", "9", "9", number(&Config::line_attempts)},
       {"worker", "false", "false", [](const Config& c) { return std::string(c.worker ? "yes" : "no"); }},
       {"accept_when_offline", "true", "true",
        [](const Config& c) { return std::string(c.accept_when_offline ? "yes" : "no"); }},

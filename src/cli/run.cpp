@@ -110,7 +110,7 @@ class Run {
       fmt::print(stderr, "interrupted; the same command goes on where this one stopped\n");
     } else {
       exit_code = kExitAccident;
-      fmt::print(stderr, "penstock: {}\n", services_.engines.trouble());
+      fmt::print(stderr, "penstock: {}\n", troubles());
     }
   }
 
@@ -159,13 +159,15 @@ class Run {
     co_return batch.id;
   }
 
+  std::string troubles() const { return fmt::format("{}", fmt::join(services_.engines.troubles(), "; ")); }
+
   // Until the batch has ended, or we were interrupted, or no engine will ever answer.
   Task<Batch> watch() {
     Progress progress(::isatty(STDERR_FILENO));
     while (true) {
       const auto batch = co_await services_.db.read([&](Store& store) { return store.find_batch(id_); });
       const Moment now = services_.clock.monotonic();
-      progress.show(*batch, services_.engines.trouble(), now);
+      progress.show(*batch, troubles(), now);
       if (is_terminal(batch->status) || interrupted_ || services_.engines.hopeless()) {
         progress.end();
         co_return *batch;

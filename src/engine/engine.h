@@ -12,7 +12,8 @@ namespace penstock {
 struct Answer {
   enum class Kind {
     response,     // `status` and `body`
-    unreachable,  // refused, or closed before the first byte: says nothing about the line
+    unreachable,  // the line did not get there: that says nothing about it
+    died,         // the engine went away with the line under way, and the line may be why
     broken,       // closed in the middle, or not HTTP
     timeout,
     too_large
@@ -33,7 +34,7 @@ class Engine {
   virtual Task<> run() = 0;
 
   // One request. `path` is an endpoint such as "/v1/chat/completions". Callers keep to slots(). An answer `unreachable`
-  // makes the engine not ready until it has been seen up again. Cancelling tells the engine to give up.
+  // or `died` makes the engine not ready until it has been seen up again. Cancelling tells the engine to give up.
   virtual Task<Answer> send(std::string_view path, std::string_view body) = 0;
 
   virtual const std::string& name() const = 0;

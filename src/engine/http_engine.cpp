@@ -42,8 +42,9 @@ std::vector<std::string> listed_models(const std::string& body) {
 Answer::Kind answer_kind(SendFailure::Kind kind) {
   switch (kind) {
     case SendFailure::Kind::connect:
-    case SendFailure::Kind::reset:
       return Answer::Kind::unreachable;
+    case SendFailure::Kind::reset:
+      return Answer::Kind::died;
     case SendFailure::Kind::timeout:
       return Answer::Kind::timeout;
     case SendFailure::Kind::too_large:
@@ -63,6 +64,7 @@ HttpEngine::HttpEngine(asio::io_context& loop, Clock& clock, Options options, En
       changed_(std::move(changed)),
       client_(loop, clock, options_.endpoint, {}),
       headers_("Content-Type: application/json\r\n"),
+      models_target_(target("/v1/models")),
       down_(loop) {
   if (!options_.key.empty()) headers_ += fmt::format("Authorization: Bearer {}\r\n", options_.key);
 }
@@ -80,58 +82,107 @@ void HttpEngine::mark_down() {
   changed_();
 }
 
-Task<std::optional<std::string>> HttpEngine::probe() {
-  const std::string path = target("/v1/models");
-  auto response = co_await client_.send({"GET", path, headers_, ""}, kProbeTimeout);
-  if (!response) co_return response.error().message;
-  if (response->status == 404 && !options_.only_model.empty()) {
-    models_ = {options_.only_model};
-    co_return std::nullopt;
+boost::system::result<std::vector<std::string>, HttpEngine::Problem> HttpEngine::models_in(
+    const ClientResponse& response) const {
+  const std::string& only = options_.only_model;
+  if (response.status == 404 && !only.empty()) return std::vector{only};
+  if (response.status != 200) {
+    return Problem{.message = fmt::format("GET {} was answered {}", models_target_, response.status),
+                   .certain = response.status == 401 || response.status == 403};
   }
-  if (response->status != 200) co_return fmt::format("GET {} was answered {}", path, response->status);
-  models_ = listed_models(response->body);
-  if (!options_.only_model.empty()) {
-    const bool listed = std::find(models_.begin(), models_.end(), options_.only_model) != models_.end();
-    if (!listed) co_return fmt::format("it does not serve the model {}", options_.only_model);
-    models_ = {options_.only_model};
+  std::vector<std::string> models = listed_models(response.body);
+  if (only.empty()) return models;
+  if (std::find(models.begin(), models.end(), only) != models.end()) return std::vector{only};
+  return Problem{.message = fmt::format("it does not serve the model {}", only), .certain = true};
+}
+
+Task<std::optional<HttpEngine::Problem>> HttpEngine::probe() {
+  const ClientRequest request{"GET", models_target_, headers_, ""};
+  auto response = co_await client_.send(request, kProbeTimeout);
+  if (!response) {
+    const SendFailure::Kind kind = response.error().kind;
+    co_return Problem{.message = response.error().message,
+                      .certain = kind == SendFailure::Kind::connect || kind == SendFailure::Kind::reset};
+  }
+  auto models = models_in(*response);
+  if (!models) co_return models.error();
+  if (*models != models_) {
+    models_ = std::move(*models);
+    ++models_changes_;
   }
   co_return std::nullopt;
 }
 
+Task<> HttpEngine::look_again() {
+  const int changes = models_changes_;
+  auto problem = co_await probe();
+  if (problem && problem->certain) {
+    if (ready_) log::warn("engine {} is down: {}", options_.name, problem->message);
+    trouble_ = std::move(problem->message);
+    mark_down();
+  } else if (models_changes_ != changes) {
+    log::info("engine {} has other models: {}", options_.name, fmt::join(models_, ", "));
+    changed_();
+  }
+}
+
+Task<> HttpEngine::pause(Millis time) {
+  const double share = std::uniform_real_distribution<>(0.75, 1.0)(random_);
+  co_await down_.wait_until(clock_, clock_.monotonic() + std::chrono::floor<Millis>(time * share));
+}
+
 Task<> HttpEngine::run() {
   while (true) {
-    Millis pause = kProbePauseMin;
+    Millis time = kProbePauseMin;
     while (auto problem = co_await probe()) {
       // What lasts less than the longest pause is an ordinary start.
-      if (pause == kProbePauseMax && *problem != trouble_)
-        log::info("engine {} is not ready: {}", options_.name, *problem);
-      trouble_ = std::move(*problem);
-      co_await sleep_until(clock_, clock_.monotonic() + pause);
-      pause = std::min(2 * pause, kProbePauseMax);
+      if (time == kProbePauseMax && problem->message != trouble_)
+        log::info("engine {} is not ready: {}", options_.name, problem->message);
+      trouble_ = std::move(problem->message);
+      co_await pause(time);
+      time = std::min(2 * time, kProbePauseMax);
     }
     log::info("engine {} is ready: {}", options_.name, fmt::join(models_, ", "));
     ready_ = true;
     trouble_.clear();
     changed_();
-    while (ready_) co_await down_.wait();
+    while (ready_) {
+      co_await pause(kProbePauseMax);
+      if (ready_) co_await look_again();
+    }
   }
 }
 
 Task<Answer> HttpEngine::send(std::string_view path, std::string_view body) {
   const std::string full = target(path);
-  auto response = co_await client_.send({"POST", full, headers_, body}, options_.line_timeout);
+  const ClientRequest request{"POST", full, headers_, body};
+  const Greeting greeting{{"GET", models_target_, headers_, ""},
+                          [this, changes = models_changes_](const ClientResponse& response) {
+                            const auto models = models_in(response);
+                            if (!models) return !models.error().certain;
+                            return changes == models_changes_ && *models == models_;
+                          }};
+  auto response = co_await client_.send(request, options_.line_timeout, &greeting);
   Answer answer;
   if (!response) {
     answer.kind = answer_kind(response.error().kind);
     answer.message = std::move(response.error().message);
-    if (answer.kind == Answer::Kind::unreachable) {
+    if (answer.kind == Answer::Kind::unreachable || answer.kind == Answer::Kind::died) {
       if (ready_) log::warn("engine {} is down: {}", options_.name, answer.message);
       trouble_ = answer.message;
       mark_down();
+    } else if (response.error().kind == SendFailure::Kind::truncated) {
+      co_await look_again();
+      if (!ready_) answer.kind = Answer::Kind::died;
     }
     co_return answer;
   }
   answer.status = response->status;
+  if (answer.status == 404) {
+    const int changes = models_changes_;
+    co_await look_again();
+    if (!ready_ || changes != models_changes_) answer.kind = Answer::Kind::unreachable;  // the model has gone, not it
+  }
   answer.body = std::move(response->body);
   if (const auto id = response->headers.find("x-request-id")) answer.request_id = *id;
   if (answer.status != 200) answer.retry_after = retry_after(response->headers);

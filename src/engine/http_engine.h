@@ -1,11 +1,15 @@
 #pragma once
+#include <random>
+
 #include "engine/engine.h"
 #include "net/http_client.h"
 
 namespace penstock {
 
 // An engine at a URL: vLLM, SGLang, llama-server, or anything that speaks OpenAI's API. Its models are what GET
-// /v1/models says. When it goes away it is probed, with growing pauses, until it is back.
+// /v1/models says. It is probed all the time: with growing pauses until it is up, then to see whether it is still there
+// and has the same models. A new connection begins with the same question, so that no line gets to an engine that was
+// started again with another model.
 class HttpEngine : public Engine {
  public:
   struct Options {
@@ -31,19 +35,33 @@ class HttpEngine : public Engine {
   void mark_down();
 
  private:
+  struct Problem {
+    std::string message;
+    bool certain;  // it is gone, refuses our key or serves something else; otherwise it may just be busy
+  };
+
   std::string target(std::string_view path) const;
-  // Asks for its models once; what is wrong in words, or nothing when it is up.
-  Task<std::optional<std::string>> probe();
+  // What an answer to GET /v1/models tells.
+  boost::system::result<std::vector<std::string>, Problem> models_in(const ClientResponse& response) const;
+  // Asks for its models once; what is wrong, or nothing when it is up.
+  Task<std::optional<Problem>> probe();
+  // Probes it although it was ready.
+  Task<> look_again();
+  // With jitter, so that not all who wait for an engine come at once.
+  Task<> pause(Millis time);
 
   Clock& clock_;
   Options options_;
   EngineChanged changed_;
   HttpClient client_;
   std::string headers_;
+  const std::string models_target_;
   std::vector<std::string> models_;
+  int models_changes_ = 0;
   bool ready_ = false;
   std::string trouble_ = "not asked yet";
   Event down_;
+  std::minstd_rand random_{std::random_device{}()};
 };
 
 }  // namespace penstock

@@ -218,7 +218,7 @@ TEST_F(HttpEngineTest, GoesDownWhenItCannotBeReachedAndComesBack) {
   send();
   down();
   const Answer none = send();
-  EXPECT_EQ(none.kind, Answer::Kind::unreachable);
+  EXPECT_EQ(none.kind, Answer::Kind::died);
   EXPECT_FALSE(none.message.empty());
   EXPECT_FALSE(engine->ready());
   EXPECT_FALSE(engine->trouble().empty());
@@ -233,6 +233,73 @@ TEST_F(HttpEngineTest, GoesDownWhenItCannotBeReachedAndComesBack) {
   EXPECT_EQ(send().status, 200);
 }
 
+TEST_F(HttpEngineTest, SeesWithoutALineThatItHasOtherModelsOrIsGone) {
+  up();
+  start();
+  ASSERT_TRUE(until_ready());
+  models = R"({"data":[{"id":"new"}]})";
+  ASSERT_TRUE(run_until(loop, [&] {
+    clock.advance(Millis{100});
+    return engine->models() == std::vector<std::string>{"new"};
+  }));
+  EXPECT_TRUE(engine->ready());
+  EXPECT_EQ(changes, 2);
+  models_status = 500;  // it may be busy
+  const std::size_t asked = requests.size();
+  ASSERT_TRUE(run_until(loop, [&] {
+    clock.advance(Millis{100});
+    return requests.size() >= asked + 3;
+  }));
+  EXPECT_TRUE(engine->ready());
+  models_status = 401;
+  ASSERT_TRUE(run_until(loop, [&] {
+    clock.advance(Millis{100});
+    return !engine->ready();
+  }));
+  EXPECT_NE(engine->trouble().find("401"), std::string::npos);
+  models_status = 200;
+  ASSERT_TRUE(until_ready_later());
+  down();
+  ASSERT_TRUE(run_until(loop, [&] {
+    clock.advance(Millis{100});
+    return !engine->ready();
+  }));
+  EXPECT_EQ(changes, 5);
+}
+
+TEST_F(HttpEngineTest, SendsNoLineToAnEngineThatWasStartedAgainWithOtherModels) {
+  up();
+  start();
+  ASSERT_TRUE(until_ready());
+  send();
+  for (const bool kept : {true, false}) {
+    down();
+    models = kept ? R"({"data":[{"id":"x"}]})" : R"({"data":[{"id":"y"}]})";
+    up();
+    if (!kept) clock.advance(Millis{1'000});  // the closed connection is seen to be
+    requests.clear();
+    EXPECT_EQ(send().kind, kept ? Answer::Kind::died : Answer::Kind::unreachable);
+    EXPECT_FALSE(engine->ready());
+    ASSERT_TRUE(until_ready_later());
+    EXPECT_EQ(std::count(requests.begin(), requests.end(), "POST /v1/chat/completions"), 0) << kept;
+    EXPECT_EQ(send().kind, Answer::Kind::response);
+  }
+}
+
+TEST_F(HttpEngineTest, NotFoundIsTheLinesOwnUnlessItsModelHasGone) {
+  up();
+  start();
+  ASSERT_TRUE(until_ready());
+  answer_status = 404;
+  EXPECT_EQ(send().kind, Answer::Kind::response);
+  EXPECT_EQ(send().status, 404);
+  models = R"({"data":[{"id":"n"}]})";
+  EXPECT_EQ(send().kind, Answer::Kind::unreachable);
+  EXPECT_EQ(engine->models(), std::vector<std::string>{"n"});
+  EXPECT_EQ(changes, 2);
+  EXPECT_EQ(send().kind, Answer::Kind::response);
+}
+
 TEST_F(HttpEngineTest, AnEngineThatIsStillLoadingIsAskedAgainWithGrowingPauses) {
   up();
   models_status = 503;
@@ -241,14 +308,14 @@ TEST_F(HttpEngineTest, AnEngineThatIsStillLoadingIsAskedAgainWithGrowingPauses) 
   for (const int pause : {100, 200, 400, 800, 1'600, 2'000, 2'000}) {
     ASSERT_TRUE(run_until(
         loop, [&] { return requests.size() == asked + 1 && engine->trouble().find("503") != std::string::npos; }));
-    // The answer is read and the pause has begun once its alarm is the next one.
-    const Moment due = clock.monotonic() + Millis{pause};
-    ASSERT_TRUE(run_until(loop, [&] { return clock.has_alarm_at(due); })) << pause;
+    // The answer is read and the pause, of which a quarter is jitter, has begun once its alarm is the next one.
+    const Moment now = clock.monotonic(), soonest = now + Millis{pause * 3 / 4}, latest = now + Millis{pause};
+    ASSERT_TRUE(run_until(loop, [&] { return clock.has_alarm_within(soonest, latest); })) << pause;
     ++asked;
-    clock.advance(Millis{pause - 1});
+    clock.advance(Millis{pause * 3 / 4 - 1});
     poll(loop);
     EXPECT_EQ(requests.size(), asked) << pause;
-    clock.advance(Millis{1});
+    clock.advance(Millis{pause - (pause * 3 / 4 - 1)});
   }
   models_status = 200;
   ASSERT_TRUE(until_ready_later());

@@ -97,7 +97,7 @@ Task<> ManagedEngine::run() {
     http_.mark_down();
     failed_starts_ = was_ready ? 0 : failed_starts_ + 1;
     if (clock_.monotonic() - started >= kStableAfter) pause = kRestartPauseMin;
-    trouble_ = fmt::format("it ended with {}; its last words:\n  {}", how, fmt::join(last_words_, "\n  "));
+    trouble_ = fmt::format("it ended with {}\nIts last words:\n  {}", how, fmt::join(last_words_, "\n  "));
     log::error("engine {}: {}\nStarting it again in {} ms.", options_.model, trouble_, pause.count());
     co_await sleep_until(clock_, clock_.monotonic() + pause);
     pause = std::min(2 * pause, kRestartPauseMax);

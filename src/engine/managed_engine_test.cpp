@@ -156,7 +156,7 @@ TEST_F(ManagedEngineTest, AnEngineThatDiesUnderALineIsDownAtOnceAndComesBack) {
   ManagedEngine& e = start(server("os._exit(9)"));
   ASSERT_TRUE(until_ready());
   const Answer answer = run_task(loop, e.send("/v1/chat/completions", "{}"));
-  EXPECT_EQ(answer.kind, Answer::Kind::unreachable);
+  EXPECT_EQ(answer.kind, Answer::Kind::died);
   EXPECT_FALSE(e.ready());
   ASSERT_TRUE(until_pausing_for(500));
   EXPECT_NE(e.trouble().find("exit code 9"), std::string::npos) << e.trouble();

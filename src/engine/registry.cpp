@@ -5,11 +5,23 @@
 #include <algorithm>
 #include <set>
 
+#include "base/log.h"
+
 namespace penstock {
+
+Slot::Slot(Engines& engines, std::size_t number, bool alone) : engines_(&engines), number_(number), alone_(alone) {
+  auto& item = engines.items_[number];
+  round_ = item.window.round();
+  ++item.in_flight;
+  item.alone = alone;
+}
 
 Slot::~Slot() {
   if (!engines_) return;
-  --engines_->items_[number_].in_flight;
+  auto& item = engines_->items_[number_];
+  --item.in_flight;
+  if (item.alone) item.freed.notify();
+  if (alone_) item.alone = false;
   if (engines_->on_slot_free) engines_->on_slot_free();
 }
 
@@ -17,9 +29,47 @@ Engine& Slot::engine() const {
   return *engines_->items_[number_].engine;
 }
 
-void Slot::hold(Moment until) {
-  Moment& held = engines_->items_[number_].held_until;
-  held = std::max(held, until);
+void Slot::report(Sign sign, Millis hold) {
+  auto& item = engines_->items_[number_];
+  if (hold > Millis{0}) item.held_until = std::max(item.held_until, engines_->clock_.monotonic() + hold);
+  const bool is_news = round_ == item.window.round();
+  switch (sign) {
+    case Sign::none:
+      break;
+    case Sign::good:
+      if (is_news) item.denied = false;
+      item.window.grow(round_);
+      break;
+    case Sign::overloaded:
+      item.window.halve(round_);
+      break;
+    case Sign::denied:
+      if (is_news && !std::exchange(item.denied, true)) log::warn("engine {} refuses our key", item.engine->name());
+      item.window.restart(round_);
+      break;
+  }
+}
+
+Task<bool> Slot::alone(std::string model) {
+  auto& item = engines_->items_[number_];
+  while (item.in_flight > 1) co_await item.freed.wait();
+  co_return engines_->serves(item, model);
+}
+
+void Engines::add(std::unique_ptr<Engine> engine) {
+  const int slots = engine->slots();
+  items_.push_back({std::move(engine), Window(slots), Event(loop_)});
+}
+
+void Engines::look_again() {
+  for (Item& item : items_) {
+    if (item.was_ready && !item.engine->ready()) {
+      item.window.restart(item.window.round());
+      item.denied = false;
+    }
+    item.was_ready = item.engine->ready();
+  }
+  for (const EngineChanged& tell : on_change) tell();
 }
 
 void Engines::start() {
@@ -42,11 +92,11 @@ bool Engines::serves(const Item& item, std::string_view model) const {
 std::optional<std::size_t> Engines::best(std::string_view model) const {
   const Moment now = clock_.monotonic();
   std::optional<std::size_t> best;
-  double best_load = 1.0;
+  double best_load = 1.0;  // of what it is given at a time
   for (std::size_t i = 0; i < items_.size(); ++i) {
     const Item& item = items_[i];
-    if (item.held_until > now || !serves(item, model)) continue;
-    const double load = static_cast<double>(item.in_flight) / item.engine->slots();
+    if (item.held_until > now || item.alone || !serves(item, model)) continue;
+    const double load = static_cast<double>(item.in_flight) / item.window.size();
     if (load < best_load) {
       best = i;
       best_load = load;
@@ -58,8 +108,19 @@ std::optional<std::size_t> Engines::best(std::string_view model) const {
 std::optional<Slot> Engines::acquire(std::string_view model) {
   const auto number = best(model);
   if (!number) return std::nullopt;
-  ++items_[*number].in_flight;
-  return std::make_optional<Slot>(*this, *number);
+  return Slot(*this, *number, false);
+}
+
+std::optional<Slot> Engines::acquire_alone(std::string_view model) {
+  const Moment now = clock_.monotonic();
+  std::optional<std::size_t> idlest;
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    const Item& item = items_[i];
+    if (item.held_until > now || item.alone || !serves(item, model)) continue;
+    if (!idlest || item.in_flight < items_[*idlest].in_flight) idlest = i;
+  }
+  if (!idlest) return std::nullopt;
+  return Slot(*this, *idlest, true);
 }
 
 std::optional<Moment> Engines::next_release() const {
@@ -86,6 +147,17 @@ int Engines::slots(std::string_view model) const {
   return total;
 }
 
+bool Engines::is_gone(std::string_view model) const {
+  bool one_is_up = false;
+  for (const Item& item : items_) {
+    const auto& models = item.engine->models();
+    const bool has_told = item.engine->ready() || !models.empty();
+    if (!has_told || std::find(models.begin(), models.end(), model) != models.end()) return false;
+    one_is_up |= item.engine->ready();
+  }
+  return one_is_up;
+}
+
 std::optional<std::set<std::string, std::less<>>> Engines::known_models() const {
   if (items_.empty()) return std::nullopt;
   std::set<std::string, std::less<>> all;
@@ -102,11 +174,12 @@ int Engines::in_flight() const {
   return total;
 }
 
-std::string Engines::trouble() const {
-  std::string all;
+std::vector<std::string> Engines::troubles() const {
+  std::vector<std::string> all;
   for (const Item& item : items_) {
-    if (item.engine->ready()) continue;
-    all += fmt::format("{}engine {}: {}", all.empty() ? "" : "; ", item.engine->name(), item.engine->trouble());
+    if (item.engine->ready() && !item.denied) continue;
+    all.push_back(
+        fmt::format("engine {}: {}", item.engine->name(), item.denied ? "it refuses our key" : item.engine->trouble()));
   }
   return all;
 }

@@ -3,49 +3,70 @@
 #include <set>
 
 #include "engine/engine.h"
+#include "engine/window.h"
 
 namespace penstock {
 
 class Engines;
 
+// What an answer says about its engine.
+enum class Sign {
+  none,
+  good,        // it copes
+  overloaded,  // it is given less at a time
+  denied       // it refuses our key: one line at a time, to see whether it still does
+};
+
 // The right to have one request under way at an engine. Giving it up frees the slot.
 class Slot {
  public:
-  Slot(Engines& engines, std::size_t number) : engines_(&engines), number_(number) {}
-  Slot(Slot&& other) noexcept : engines_(std::exchange(other.engines_, nullptr)), number_(other.number_) {}
+  Slot(Slot&& other) noexcept
+      : engines_(std::exchange(other.engines_, nullptr)),
+        number_(other.number_),
+        round_(other.round_),
+        alone_(other.alone_) {}
   Slot& operator=(Slot&&) = delete;
   ~Slot();
   Engine& engine() const;
-  // The engine takes no further line until then: it has asked for that, or its answers do.
-  void hold(Moment until);
+  // What came of the request. The engine takes no further one for as long as `hold`.
+  void report(Sign sign, Millis hold);
+  // Of a slot from acquire_alone(): returns when the engine has nothing else under way. False when it no longer serves
+  // the model.
+  Task<bool> alone(std::string model);
 
  private:
+  friend class Engines;
+  Slot(Engines& engines, std::size_t number, bool alone);
+
   Engines* engines_;
   std::size_t number_;
+  int round_;
+  bool alone_;
 };
 
 // All engines of this worker, and who has room. Loop thread only.
 class Engines {
  public:
-  Engines(asio::io_context& loop, Clock& clock) : clock_(clock), tasks_(loop) {}
+  Engines(asio::io_context& loop, Clock& clock) : loop_(loop), clock_(clock), tasks_(loop) {}
 
   // Before start().
-  void add(std::unique_ptr<Engine> engine) { items_.push_back({std::move(engine)}); }
+  void add(std::unique_ptr<Engine> engine);
   void start();
   Task<> stop();
 
-  // Called, on the loop thread: when an engine came, went or changed its models; when a slot was given back. Set both
+  // Called, on the loop thread, when an engine came, went or changed its models; when a slot was given back. Set both
   // before start().
-  EngineChanged on_change, on_slot_free;
+  std::vector<EngineChanged> on_change;
+  EngineChanged on_slot_free;
   // What engines call.
   EngineChanged changed() {
-    return [this] {
-      if (on_change) on_change();
-    };
+    return [this] { look_again(); };
   }
 
   // A slot at the ready engine with the most room for this model; nothing when none has any.
   std::optional<Slot> acquire(std::string_view model);
+  // A slot at an engine that gives no other as long as it is there; see Slot::alone().
+  std::optional<Slot> acquire_alone(std::string_view model);
   // Whether acquire() would give one.
   bool has_room(std::string_view model) const { return best(model).has_value(); }
   // The earliest end of a hold that keeps a ready engine from working.
@@ -55,13 +76,15 @@ class Engines {
   std::vector<std::string> models() const;
   // Slots of the ready engines that serve it.
   int slots(std::string_view model) const;
+  // No engine is to be expected to serve it: one is up, and each has said that it serves others.
+  bool is_gone(std::string_view model) const;
   // All models, once every engine has told its own.
   std::optional<std::set<std::string, std::less<>>> known_models() const;
 
   bool empty() const { return items_.empty(); }
   int in_flight() const;
-  // What is wrong with the engines that are not ready; empty when all are.
-  std::string trouble() const;
+  // What is wrong with those that are not ready or refuse our key, each in words.
+  std::vector<std::string> troubles() const;
   // Every engine is beyond hope.
   bool hopeless() const;
 
@@ -69,12 +92,18 @@ class Engines {
   friend class Slot;
   struct Item {
     std::unique_ptr<Engine> engine;
+    Window window;  // is restarted when the engine goes away, so that it is not overrun when it is back
+    Event freed;    // one of its slots
     int in_flight = 0;
     Moment held_until{};
+    bool was_ready = false, denied = false;
+    bool alone = false;  // a slot is all that it gives
   };
+  void look_again();
   std::optional<std::size_t> best(std::string_view model) const;
   bool serves(const Item& item, std::string_view model) const;
 
+  asio::io_context& loop_;
   Clock& clock_;
   std::vector<Item> items_;
   TaskGroup tasks_;

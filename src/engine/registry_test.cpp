@@ -29,6 +29,10 @@ class RegistryTest : public testing::Test {
     return names;
   }
 
+  void answer_all(Sign sign, Millis hold = Millis{0}) {
+    for (; !taken.empty(); taken.pop_front()) taken.front().report(sign, hold);
+  }
+
   asio::io_context loop;
   FakeClock clock{loop};
   Engines engines{loop, clock};
@@ -80,8 +84,8 @@ TEST_F(RegistryTest, AHeldEngineGivesNoSlotUntilItsTime) {
   auto slot = engines.acquire("m");
   ASSERT_EQ(slot->engine().name(), "a");
   const Moment start = clock.monotonic();
-  slot->hold(start + Millis{100});
-  slot->hold(start + Millis{50});  // a shorter one does not end it
+  slot->report(Sign::none, Millis{100});
+  slot->report(Sign::none, Millis{50});  // a shorter one does not end it
   EXPECT_EQ(take_all(), "bb");
   EXPECT_EQ(engines.next_release(), start + Millis{100});
   clock.advance(Millis{99});
@@ -95,11 +99,104 @@ TEST_F(RegistryTest, TheNextReleaseIsTheEarliestOfReadyEngines) {
   ScriptedEngine& a = add("a", 1);
   add("b", 1);
   auto first = engines.acquire("m"), second = engines.acquire("m");
-  first->hold(clock.monotonic() + Millis{10});
-  second->hold(clock.monotonic() + Millis{20});
+  first->report(Sign::none, Millis{10});
+  second->report(Sign::none, Millis{20});
   EXPECT_EQ(engines.next_release(), clock.monotonic() + Millis{10});
   a.set_ready(false);
   EXPECT_EQ(engines.next_release(), clock.monotonic() + Millis{20});
+}
+
+TEST_F(RegistryTest, AnOverloadedEngineIsGivenHalfAndThenOneMoreWithEachRoundOfGoodAnswers) {
+  add("a", 8);
+  EXPECT_EQ(take_all(), "aaaaaaaa");
+  answer_all(Sign::overloaded);  // all of them say the same thing
+  for (const int room : {4, 5, 6, 7, 8, 8}) {
+    EXPECT_EQ(take_all(), std::string(room, 'a'));
+    answer_all(Sign::good);
+  }
+  for (const int room : {8, 4, 2, 1, 1}) {
+    EXPECT_EQ(take_all(), std::string(room, 'a'));
+    answer_all(Sign::overloaded);
+  }
+}
+
+TEST_F(RegistryTest, AnEngineThatIsBackBeginsWithOneRequestAndDoubles) {
+  ScriptedEngine& a = add("a", 12);
+  engines.start();
+  poll(loop);
+  EXPECT_EQ(take_all(), std::string(12, 'a'));  // not when it has never been away
+  a.set_ready(false);
+  answer_all(Sign::none);
+  a.set_ready(true);
+  for (const int room : {1, 2, 4, 8, 12, 12}) {
+    EXPECT_EQ(take_all(), std::string(room, 'a'));
+    answer_all(Sign::good);
+  }
+  run_task(loop, engines.stop());
+}
+
+TEST_F(RegistryTest, GoodAnswersFromBeforeASetbackChangeNothing) {
+  add("a", 8);
+  take_all();
+  std::list<Slot> before = std::exchange(taken, {});
+  before.front().report(Sign::overloaded, Millis{0});
+  while (!before.empty()) {
+    before.front().report(Sign::good, Millis{0});
+    before.pop_front();
+  }
+  EXPECT_EQ(take_all(), "aaaa");
+}
+
+TEST_F(RegistryTest, AnEngineThatRefusesOurKeyIsInTroubleAndTriedWithOneRequestAtATime) {
+  add("a", 4);
+  take_all();
+  answer_all(Sign::denied, Millis{10});
+  EXPECT_EQ(engines.troubles(), std::vector<std::string>{"engine a: it refuses our key"});
+  EXPECT_EQ(take_all(), "");
+  clock.advance(Millis{10});
+  EXPECT_EQ(take_all(), "a");
+  answer_all(Sign::denied, Millis{10});
+  clock.advance(Millis{10});
+  EXPECT_EQ(take_all(), "a");
+  answer_all(Sign::good);
+  EXPECT_TRUE(engines.troubles().empty());
+  EXPECT_EQ(take_all(), "aa");
+}
+
+TEST_F(RegistryTest, WhoWantsAnEngineAloneWaitsForTheOthersAndKeepsTheNextAway) {
+  ScriptedEngine& a = add("a", 2, {"m", "n"});
+  add("b", 2);
+  EXPECT_EQ(take_all("n"), "aa");
+  auto slot = engines.acquire("m");
+  ASSERT_EQ(slot->engine().name(), "b");
+  auto alone = engines.acquire_alone("m");
+  ASSERT_EQ(alone->engine().name(), "b");  // it has less under way
+  EXPECT_FALSE(engines.acquire("m"));
+  auto other = engines.acquire_alone("m");
+  ASSERT_EQ(other->engine().name(), "a");  // though it is full
+  EXPECT_FALSE(engines.acquire_alone("m"));
+
+  std::optional<bool> served, other_served;
+  std::exception_ptr failure;
+  TaskGroup tasks(loop);
+  tasks.spawn("b", keep_result(alone->alone("m"), served, failure));
+  tasks.spawn("a", keep_result(other->alone("m"), other_served, failure));
+  poll(loop);
+  EXPECT_FALSE(served || other_served);
+  slot.reset();
+  poll(loop);
+  EXPECT_EQ(served, true);
+  taken.pop_front();
+  poll(loop);
+  EXPECT_FALSE(other_served);
+  a.set_models({"n"});
+  taken.pop_front();
+  poll(loop);
+  EXPECT_EQ(other_served, false);
+  EXPECT_EQ(take_all() + take_all("n"), "");
+  alone.reset();
+  other.reset();
+  EXPECT_EQ(take_all() + take_all("n"), "bbaa");
 }
 
 TEST_F(RegistryTest, ModelsAreKnownOnceEveryEngineHasToldItsOwn) {
@@ -113,17 +210,35 @@ TEST_F(RegistryTest, ModelsAreKnownOnceEveryEngineHasToldItsOwn) {
   EXPECT_EQ(engines.known_models()->size(), 2u);
 }
 
+TEST_F(RegistryTest, AModelIsGoneWhenOneEngineIsUpAndAllServeOthers) {
+  ScriptedEngine& a = add("a", 1, {"m"});
+  ScriptedEngine& b = add("b", 1, {});
+  b.set_ready(false);
+  EXPECT_FALSE(engines.is_gone("m"));
+  a.set_models({"n"});
+  EXPECT_FALSE(engines.is_gone("m"));  // who knows what b will serve
+  b.set_models({"o"});
+  EXPECT_TRUE(engines.is_gone("m"));
+  a.set_ready(false);
+  EXPECT_FALSE(engines.is_gone("m"));  // nobody is there to ask
+  b.set_ready(true);
+  EXPECT_TRUE(engines.is_gone("m"));
+  EXPECT_FALSE(engines.is_gone("n"));  // a is expected back
+  a.set_models({"m"});
+  EXPECT_FALSE(engines.is_gone("m"));
+}
+
 TEST_F(RegistryTest, StartRunsTheEnginesAndTellsOfChanges) {
   ScriptedEngine& a = add("a", 1);
   int changes = 0;
-  engines.on_change = [&] { ++changes; };
+  engines.on_change.push_back([&] { ++changes; });
   engines.start();
   poll(loop);
   EXPECT_EQ(changes, 1);
-  EXPECT_EQ(engines.trouble(), "");
+  EXPECT_TRUE(engines.troubles().empty());
   a.set_ready(false);
   EXPECT_EQ(changes, 2);
-  EXPECT_EQ(engines.trouble(), "engine a: " + a.trouble());
+  EXPECT_EQ(engines.troubles(), std::vector<std::string>{"engine a: " + a.trouble()});
   EXPECT_FALSE(engines.hopeless());
   run_task(loop, engines.stop());
 }

@@ -137,11 +137,13 @@ struct HttpClient::Impl {
 
   Impl(asio::io_context& the_loop, Clock& the_clock, Endpoint the_endpoint, Options the_options);
 
-  Task<Sent> send(const ClientRequest& request, Millis timeout);
+  Task<Sent> send(const ClientRequest& request, Millis timeout, const Greeting* greeting);
   std::unique_ptr<Connection> take_idle();
   void keep(std::unique_ptr<Connection> connection);
 
-  // Nothing when connected; else what went wrong, in words.
+  // Nothing when connected, and greeted; else what went wrong.
+  Task<std::optional<SendFailure>> open(Connection& connection, Moment deadline, const Greeting* greeting);
+  // The same, in words.
   Task<std::optional<std::string>> connect(Connection& connection, Moment deadline);
   Task<std::vector<Socket::endpoint_type>> resolve(Moment deadline);
   Task<error_code> handshake(Connection& connection);
@@ -189,17 +191,19 @@ HttpClient::Impl::Impl(asio::io_context& the_loop, Clock& the_clock, Endpoint th
   }
 }
 
-Task<HttpClient::Impl::Sent> HttpClient::Impl::send(const ClientRequest& request, Millis timeout) {
+Task<HttpClient::Impl::Sent> HttpClient::Impl::send(const ClientRequest& request, Millis timeout,
+                                                    const Greeting* greeting) {
   const Moment deadline = clock.monotonic() + timeout;
   std::unique_ptr<Connection> connection = take_idle();
   bool kept = connection != nullptr;
+  std::optional<SendFailure> lost;  // with a kept connection
   while (true) {
     if (!connection) connection = std::make_unique<Connection>(loop);
     active.push_back(*connection);
     arm_sweep();
     if (!kept) {
-      std::optional<std::string> failure = co_await connect(*connection, deadline);
-      if (failure) co_return SendFailure{Kind::connect, std::move(*failure)};
+      std::optional<SendFailure> failure = co_await open(*connection, deadline, greeting);
+      if (failure) co_return lost ? *lost : *failure;
     }
     connection->deadline = deadline;
     bool reusable = false;
@@ -207,7 +211,9 @@ Task<HttpClient::Impl::Sent> HttpClient::Impl::send(const ClientRequest& request
     if (reusable) keep(std::move(connection));
     if (!kept || sent || sent.error().kind != Kind::reset) co_return sent;
 
-    // The far side had closed the kept connection, or was about to: that says nothing about this request.
+    // The far side had closed the kept connection, or was about to: that says nothing about this request. Unless it is
+    // gone: then it may have gone with the request under way.
+    lost = sent.error();
     kept = false;
     connection.reset();
   }
@@ -229,6 +235,24 @@ void HttpClient::Impl::keep(std::unique_ptr<Connection> connection) {
   connection->in.reserve(kBufferSize);
   connection->idle_since = clock.monotonic();
   idle.push_back(std::move(connection));
+}
+
+Task<std::optional<SendFailure>> HttpClient::Impl::open(Connection& connection, Moment deadline,
+                                                        const Greeting* greeting) {
+  while (true) {
+    std::optional<std::string> failure = co_await connect(connection, deadline);
+    if (failure) co_return SendFailure{Kind::connect, std::move(*failure)};
+    connection.deadline = deadline;
+    if (!greeting) co_return std::nullopt;
+    bool reusable = false;
+    Sent sent = co_await exchange(connection, greeting->request, reusable);
+    if (!sent && sent.error().kind == Kind::timeout) co_return sent.error();
+    if (!sent) co_return SendFailure{Kind::connect, sent.error().message};
+    if (!greeting->accept(*sent)) co_return SendFailure{Kind::connect, fmt::format("{} is another one by now", name)};
+    if (reusable) co_return std::nullopt;
+    greeting = nullptr;  // it wants a connection for each request
+    connection.in.consume(connection.in.size());
+  }
 }
 
 Task<std::optional<std::string>> HttpClient::Impl::connect(Connection& connection, Moment deadline) {
@@ -487,9 +511,9 @@ HttpClient::HttpClient(asio::io_context& loop, Clock& clock, Endpoint endpoint, 
 
 HttpClient::~HttpClient() = default;
 
-Task<boost::system::result<ClientResponse, SendFailure>> HttpClient::send(const ClientRequest& request,
-                                                                          Millis timeout) {
-  return impl_->send(request, timeout);
+Task<boost::system::result<ClientResponse, SendFailure>> HttpClient::send(const ClientRequest& request, Millis timeout,
+                                                                          const Greeting* greeting) {
+  return impl_->send(request, timeout, greeting);
 }
 
 void HttpClient::close_idle() {

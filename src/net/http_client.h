@@ -1,4 +1,6 @@
 #pragma once
+#include <functional>
+
 #include "base/error.h"
 #include "net/http.h"
 
@@ -28,11 +30,17 @@ struct ClientResponse {
   std::string body;
 };
 
+// What is asked first on each new connection, since another process may answer there than before.
+struct Greeting {
+  ClientRequest request;
+  std::function<bool(const ClientResponse&)> accept;  // whether it is the one that is meant
+};
+
 // Why there is no response. What it says about the request: `connect` and `reset`: the far side may never have seen it;
 // the others: it has.
 struct SendFailure {
   enum class Kind {
-    connect,    // refused, unreachable, name unknown, TLS refused
+    connect,    // refused, unreachable, name unknown, TLS refused, or greeted and not the one that is meant
     reset,      // closed before the first byte of the response
     truncated,  // closed in the middle of the response
     malformed,  // not HTTP
@@ -62,8 +70,9 @@ class HttpClient {
 
   // One request, one response, within `timeout` from now. A kept connection that turns out to be closed before it
   // brought a byte is replaced by a new one once. Cancelling the coroutine closes the connection, which tells the far
-  // side. The request's views must stay valid until the call returns.
-  Task<boost::system::result<ClientResponse, SendFailure>> send(const ClientRequest& request, Millis timeout);
+  // side. The request's views, and the greeting if there is one, must stay valid until the call returns.
+  Task<boost::system::result<ClientResponse, SendFailure>> send(const ClientRequest& request, Millis timeout,
+                                                                const Greeting* greeting = nullptr);
 
   // Closes kept connections.
   void close_idle();

@@ -44,9 +44,11 @@ class FakeClock : public Clock {
   }
   bool has_alarms() const { return !alarms_.empty(); }
   // Whether somebody waits for exactly then.
-  bool has_alarm_at(Moment when) const {
-    const auto it = alarms_.lower_bound({when, 0});
-    return it != alarms_.end() && it->first.first == when;
+  bool has_alarm_at(Moment when) const { return has_alarm_within(when, when); }
+  // Whether somebody waits for a time from `first` to `last`.
+  bool has_alarm_within(Moment first, Moment last) const {
+    const auto it = alarms_.lower_bound({first, 0});
+    return it != alarms_.end() && it->first.first <= last;
   }
 
  private:

@@ -61,7 +61,7 @@ class ScriptedEngine : public Engine {
     release(static_cast<int>(held_.size()));
   }
 
-  // Going down answers `unreachable` to all that is under way.
+  // Going down answers `died` to all that is under way.
   void set_ready(bool ready) {
     ready_ = ready;
     if (!ready) release(static_cast<int>(held_.size()));
@@ -83,14 +83,15 @@ class ScriptedEngine : public Engine {
     bodies.push_back(body);
     last_path = path;
     const UnderWay under_way(*this);
+    if (!ready_) co_return no_answer(Answer::Kind::unreachable);
     if (holding_) {
       const Waiting waiting(*this);
       co_await waiting.place->gate.wait();
       waiting.answered = true;
     }
-    if (!ready_) co_return no_answer(Answer::Kind::unreachable);
+    if (!ready_) co_return no_answer(Answer::Kind::died);
     Answer answer = script(body);
-    if (answer.kind == Answer::Kind::unreachable) set_ready(false);
+    if (answer.kind == Answer::Kind::unreachable || answer.kind == Answer::Kind::died) set_ready(false);
     co_return answer;
   }
 

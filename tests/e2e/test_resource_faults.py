@@ -214,7 +214,7 @@ def test_fault_27_lines_wait_while_the_disk_is_full_and_go_on_by_themselves(on_s
     ballast = fill(server.folder / "data", left=500_000)  # of the 640 KB that are kept
     degraded = lambda: health(server)[1]["status"] == "degraded"
     wait_until(degraded, "the server has seen that its disk is full")
-    assert health(server)[0] == 200 and "disk is full" in health(server)[1]["reason"]
+    assert health(server)[0] == 200 and "disk is full" in health(server)[1]["reasons"][0]
     engine.release()
     wait_until(lambda: client.batches.retrieve(waiting.id).request_counts.completed == 3, "the line under way is saved")
     no_space(lambda: upload(client, lines(1)))
