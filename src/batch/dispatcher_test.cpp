@@ -651,11 +651,11 @@ TEST(DispatcherTest, Fault31SpansWhoseClaimWasNotConfirmedAreClaimedAgain) {
   process.start_dispatcher();
   process.settle();
   EXPECT_TRUE(engine.bodies.empty());
-  for (int beat = 0; beat < 6 && process.done.empty(); ++beat) {
+  for (int beat = 0; beat < 4; ++beat) {
     process.advance(Millis{3'334});
     process.settle();
   }
-  EXPECT_EQ(process.done.size(), 1u);
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
   EXPECT_EQ(engine.bodies, bodies(0, 20));
 }
 

@@ -345,10 +345,13 @@ class World {
     ++losses_[node.worker];
     run_alone(node, stop_parts(*node.process));
     node.process->dispatcher_is_stopped();
-    if (!node.session->cut_off) tell_server(node);
     node.process.reset();
     set_log();
     node.disk.reset();
+    // The server misses it, and looks at what it may not have told.
+    for (const Job& job : jobs_) {
+      if (nodes_[0].process) nodes_[0].process->lifecycle.notify(job.id);
+    }
   }
   static Task<> stop_parts(Process& process) {
     co_await process.lifecycle.stop();
@@ -399,14 +402,12 @@ class World {
       if (!any) break;
     }
     if (all && steps < 0) give_up("there is no end to what can run");
+    // Workers tell the server that the last line of a batch is saved.
     for (Node& node : nodes_) {
-      if (node.process) tell_server(node);
-    }
-  }
-  // That the last line of a batch is saved.
-  void tell_server(Node& node) {
-    for (; node.told < node.process->done.size(); ++node.told) {
-      if (nodes_[0].process) nodes_[0].process->lifecycle.notify(node.process->done[node.told]);
+      if (!node.process) continue;
+      for (; node.told < node.process->done.size(); ++node.told) {
+        if (nodes_[0].process) nodes_[0].process->lifecycle.notify(node.process->done[node.told]);
+      }
     }
   }
 
