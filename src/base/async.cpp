@@ -110,17 +110,20 @@ void TaskGroup::keep(const char* name, Clock& clock, std::function<Task<>()> mak
 }
 
 Task<> TaskGroup::restarting(const char* name, Clock& clock, std::function<Task<>()> make) {
-  Millis pause{1'000};
+  constexpr Millis kPauseMin{1'000}, kPauseMax{30'000};
+  Millis pause = kPauseMin;
   while (true) {
+    const Moment start = clock.monotonic();
     try {
       co_await make();
       co_return;
     } catch (const std::exception& e) {
       if (is_cancelled(e)) throw;
+      if (clock.monotonic() - start > kPauseMax) pause = kPauseMin;
       log::error("{}: {}; once more in {} s", name, e.what(), pause.count() / 1000);
     }
     co_await sleep_until(clock, clock.monotonic() + pause);
-    pause = std::min<Millis>(2 * pause, Millis{30'000});
+    pause = std::min(2 * pause, kPauseMax);
   }
 }
 

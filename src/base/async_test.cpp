@@ -278,6 +278,26 @@ TEST_F(AsyncTest, KeepNeverPausesForMoreThan30Seconds) {
   EXPECT_EQ(starts, 21);
 }
 
+Task<> fail_after(Clock& clock, Millis time, int& starts) {
+  ++starts;
+  co_await sleep_until(clock, clock.monotonic() + time);
+  throw std::runtime_error("at last");
+}
+
+TEST_F(AsyncTest, KeepPausesForASecondAgainAfterItRanForLong) {
+  int starts = 0;
+  tasks.keep("kept", clock, [&] { return fail_after(clock, Millis{30'001}, starts); });
+  poll(loop);
+  for (int i = 1; i <= 3; ++i) {
+    clock.advance(Millis{30'001});
+    poll(loop);
+    EXPECT_EQ(starts, i);
+    clock.advance(Millis{1'000});
+    poll(loop);
+    EXPECT_EQ(starts, i + 1);
+  }
+}
+
 TEST_F(AsyncTest, KeepEndsWhenCancelledWhileRunningAndWhilePausing) {
   Event& event = new_event();
   int count = 0, starts = 0;

@@ -20,6 +20,7 @@ from penstock import ROOT, create_batch, finished, line, penstock, refused, uplo
 INSTANT_ENGINE = ROOT / "build/release/bench/instant_engine"
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 LINES = 1_000_000 if os.environ.get("MILLION") else 100_000
+SERVE = ("serve", "--listen", "127.0.0.1:0", "--data", "data")
 MEMORY_MAX = (32 << 20) + 100 * LINES
 
 
@@ -76,7 +77,7 @@ def test_fault_09_an_exception_in_a_handler_or_a_task_harms_no_other(new_server)
 def test_fault_11_a_second_server_on_a_data_folder_is_refused_in_one_line(new_server):
     with FakeEngine() as engine:
         server = new_server("--engine", engine.url, models=())
-        second = penstock("serve", "--listen", "127.0.0.1:0", "--data", "data", "--engine", engine.url, folder=server.folder)
+        second = penstock(*SERVE, "--engine", engine.url, folder=server.folder, timeout=20)
         assert second.returncode == 2
         assert re.fullmatch(r".*another penstock uses the folder .*/data; .*\n", second.stderr)
         assert finished(server.client(), create_batch(server.client(), questions(1))).status == "completed"
@@ -89,7 +90,7 @@ def test_fault_11_a_database_of_a_newer_program_is_refused_in_one_line(new_serve
         with closing(sqlite3.connect(server.folder / "data/penstock.db")) as db, db:
             (known,) = db.execute("SELECT version FROM schema_version").fetchone()
             db.execute("UPDATE schema_version SET version = version + 1")
-        newer = penstock("serve", "--listen", "127.0.0.1:0", "--data", "data", "--engine", engine.url, folder=server.folder)
+        newer = penstock(*SERVE, "--engine", engine.url, folder=server.folder, timeout=20)
         assert newer.returncode == 2
         assert re.fullmatch(rf".*penstock\.db: its schema is version {known + 1}, .*use a newer penstock\n", newer.stderr)
         with closing(sqlite3.connect(server.folder / "data/penstock.db")) as db, db:
@@ -100,8 +101,10 @@ def test_fault_11_a_database_of_a_newer_program_is_refused_in_one_line(new_serve
 @contextmanager
 def instant_engine():
     with subprocess.Popen([INSTANT_ENGINE, "--model", MODEL], stdout=subprocess.PIPE, text=True) as engine:
-        yield f"http://127.0.0.1:{engine.stdout.readline().split()[-1]}"
-        engine.terminate()
+        try:
+            yield f"http://127.0.0.1:{int(engine.stdout.readline())}"
+        finally:
+            engine.terminate()
 
 
 def memory_max(pid):
