@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up a fresh machine and runs every test: unit tests, include order, end to end with a real model, fuzzing,
-# sanitizers.
-# With --quick it leaves out the sanitizers, which need a second build.
+# sanitizers, and the proof that tests of reliability can fail.
+# With --quick it leaves out the last two, which build more than the program and its tests.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
 
@@ -49,11 +49,15 @@ step build-release 'Building Penstock and its unit tests' cmake --build --preset
 
 check 'unit tests' ctest --test-dir build/release --output-on-failure --no-tests=error -L unit
 check 'include order' "$venv/bin/python" tests/include_order_test.py src
+check 'the page on reliability names its tests' "$venv/bin/python" tests/docs_test.py
 check 'end to end, with a real model' "$venv/bin/python" -m pytest -rs tests/e2e
 check 'fuzzing, a short run' scripts/fuzz.sh
-[ -n "$quick" ] || check 'unit tests with ASan and UBSan' test_with_sanitizers
+if [ -z "$quick" ]; then
+  check 'broken promises are noticed' "$venv/bin/python" tests/mutants.py
+  check 'unit tests with ASan and UBSan' test_with_sanitizers
+fi
 
 printf '\n== Summary after %d s\n' "$SECONDS"
 printf '%s\n' "${outcomes[@]}"
-[ -z "$quick" ] || echo 'not run  unit tests with ASan and UBSan (--quick)'
+[ -z "$quick" ] || echo 'not run  broken promises, unit tests with ASan and UBSan (--quick)'
 exit $failed
