@@ -23,6 +23,8 @@ OTHER_MODEL = "the-same-under-another-name"
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 needs_faketime = pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
 
+STOPS_WITHIN = 45  # seconds: lines under way have 30, what they answered 5 more to be saved
+
 FINAL = ("completed", "failed", "expired", "cancelled")
 
 # The settings of whoever runs the tests must not leak into them.
@@ -127,10 +129,10 @@ class Server:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(20)
+                self.process.wait(STOPS_WITHIN)
             except subprocess.TimeoutExpired:
                 self.kill()
-                raise AssertionError("penstock serve did not end within 20 s of SIGTERM") from None
+                raise AssertionError(f"penstock serve did not end within {STOPS_WITHIN} s of SIGTERM") from None
 
     def client(self):
         # Without retries a test sees each answer as it came.
