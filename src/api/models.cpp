@@ -9,15 +9,14 @@ namespace penstock {
 
 Task<Response> list_models(Context& c) {
   std::vector<std::string> items;
-  const auto models = c.services.engines.models();
+  const auto models = c.services.engines.told_models();
   for (const std::string& id : models) items.push_back(wire::model(id, c.services.started_at));
   co_return json_response(
-      wire::list(items, models.empty() ? "" : models.front(), models.empty() ? "" : models.back(), false));
+      wire::list(items, models.empty() ? "" : *models.begin(), models.empty() ? "" : *models.rbegin(), false));
 }
 
 Task<Response> get_model(Context& c) {
-  const auto models = c.services.engines.models();
-  if (std::find(models.begin(), models.end(), c.id) == models.end()) {
+  if (!c.services.engines.told_models().contains(c.id)) {
     co_return error_response({.kind = Error::Kind::not_found,
                               .message = fmt::format("The model '{}' does not exist.", c.id),
                               .code = "model_not_found",
@@ -26,8 +25,8 @@ Task<Response> get_model(Context& c) {
   co_return json_response(wire::model(c.id, c.services.started_at));
 }
 
-// 503 turns a load balancer to other servers; whoever asks for something that is here gets it all the same. Trouble with
-// engines or the disk is no reason to: the server waits for them, and need not be started again.
+// 503 turns a load balancer to other servers; whoever asks for something that is here gets it all the same. Trouble
+// with engines or the disk is no reason to: the server waits for them, and need not be started again.
 Task<Response> health(Context& c) {
   if (c.services.draining) co_return json_response(R"({"status":"draining"})", 503);
   std::vector<std::string> reasons;

@@ -158,14 +158,17 @@ bool Engines::is_gone(std::string_view model) const {
   return one_is_up;
 }
 
-std::optional<std::set<std::string, std::less<>>> Engines::known_models() const {
-  if (items_.empty()) return std::nullopt;
-  std::set<std::string, std::less<>> all;
-  for (const Item& item : items_) {
-    if (item.engine->models().empty()) return std::nullopt;
-    all.insert(item.engine->models().begin(), item.engine->models().end());
-  }
+Engines::Models Engines::told_models() const {
+  Models all;
+  for (const Item& item : items_) all.insert(item.engine->models().begin(), item.engine->models().end());
   return all;
+}
+
+std::optional<Engines::Models> Engines::known_models() const {
+  const bool all_have_told =
+      std::none_of(items_.begin(), items_.end(), [](const Item& item) { return item.engine->models().empty(); });
+  if (items_.empty() || !all_have_told) return std::nullopt;
+  return told_models();
 }
 
 int Engines::in_flight() const {

@@ -78,8 +78,11 @@ class Engines {
   int slots(std::string_view model) const;
   // No engine is to be expected to serve it: one is up, and each has said that it serves others.
   bool is_gone(std::string_view model) const;
-  // All models, once every engine has told its own.
-  std::optional<std::set<std::string, std::less<>>> known_models() const;
+  using Models = std::set<std::string, std::less<>>;
+  // Models that engines have told of, those that load or are away included.
+  Models told_models() const;
+  // The same, once every engine has.
+  std::optional<Models> known_models() const;
 
   bool empty() const { return items_.empty(); }
   int in_flight() const;

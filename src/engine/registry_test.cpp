@@ -208,6 +208,7 @@ TEST_F(RegistryTest, ModelsAreKnownOnceEveryEngineHasToldItsOwn) {
   EXPECT_EQ(engines.known_models(), (std::set<std::string, std::less<>>{"m", "n"}));
   a.set_ready(false);  // what it said is still so
   EXPECT_EQ(engines.known_models()->size(), 2u);
+  EXPECT_EQ(engines.told_models(), engines.known_models());
 }
 
 TEST_F(RegistryTest, AModelIsGoneWhenOneEngineIsUpAndAllServeOthers) {

@@ -22,6 +22,15 @@ def test_list_has_every_configured_model(client, shared_server):
     assert [model.id for model in client.models.list()] == [model["id"] for model in page["data"]]
 
 
+def test_model_is_listed_while_it_loads(new_server, tmp_path):
+    program = tmp_path / "slow-llama-server"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    server = new_server("--llama-server", program)
+    assert [model.id for model in server.client().models.list()] == [MODEL]
+    assert server.client().models.retrieve(MODEL).id == MODEL
+
+
 def test_item_of_the_list_equals_what_retrieve_gives(client):
     for model in client.models.list():
         assert client.models.retrieve(model.id) == model
