@@ -48,7 +48,8 @@ class FaultEngine:
         self.strays = []  # texts of requests for a model that it did not serve
         self.given_up = Counter()  # by text: the client closed the connection under it
         self.crashes = 0
-        self.waiting = 0
+        self.waiting = 0  # requests, for release()
+        self._released = 0
         self._under_way = 0
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -97,8 +98,6 @@ class FaultEngine:
                 self.holding = False
             self._released = count
             self._changed.notify_all()
-
-    _released = 0
 
     # --- connections
 

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from fault_engine import MODEL, FaultEngine
-from penstock import create_batch, error_lines, finished, line, output_lines, wait_until
+from penstock import create_batch, error_lines, finished, line, output_lines, upload, wait_until
 
 
 def lines(*texts, model=MODEL):
@@ -78,7 +78,11 @@ def mixed(new_module_server):
         with open(f"/proc/{scene.server.process.pid}/status") as status:
             peak = next(int(text.split()[1]) << 10 for text in status if text.startswith("VmHWM"))
         yield SimpleNamespace(
-            engine=engine, batch=batch, sent={one["custom_id"]: one for one in sent}, output=output, errors=errors, peak=peak
+            engine=engine,
+            sent={one["custom_id"]: one for one in sent},
+            output=output,
+            errors=errors,
+            peak=peak,
         )
 
 
@@ -212,7 +216,10 @@ def test_fault_16_overloaded_engine_is_given_less_and_left_alone_as_it_asks(new_
 
 
 def test_fault_19_refused_key_fails_no_line_and_is_told(new_server):
-    with FaultEngine("open", key="new", guards_models=False) as open_engine, FaultEngine("shut", key="new") as shut_engine:
+    with (
+        FaultEngine("open", key="new", guards_models=False) as open_engine,
+        FaultEngine("shut", key="new") as shut_engine,
+    ):
         scene = start(new_server, open_engine, shut_engine, line_attempts=1, env={"PENSTOCK_ENGINE_KEY": "old"})
         wait_until(lambda: httpx2.get(f"{scene.server.url}/v1/models").json()["data"], "one shows its models")
         shut_engine.key = "old"
@@ -226,7 +233,8 @@ def test_fault_19_refused_key_fails_no_line_and_is_told(new_server):
 
         wait_until(lambda: f"{open_engine.url}: it refuses our key" in reasons(), "one is in trouble")
         wait_until(lambda: shut_engine.url in reasons(), "the other is too")
-        assert open_engine.asked and all(scene.client.batches.retrieve(one.id).request_counts.failed == 0 for one in batches.values())
+        assert open_engine.asked
+        assert all(scene.client.batches.retrieve(one.id).request_counts.failed == 0 for one in batches.values())
         open_engine.key = shut_engine.key = "old"
         for model, batch in batches.items():
             assert_all_answered(scene.client, finished(scene.client, batch, 20), sent[model])
@@ -267,8 +275,9 @@ def test_fault_24_batch_without_engines_expires_with_what_is_done(new_server):
         engine.holding = True
         scene = start(new_server, engine, slots=2, completion_windows="24h,2s")
         sent = lines(*some(6))
-        file = scene.client.files.create(file=("in.jsonl", "".join(json.dumps(one) + "\n" for one in sent).encode()), purpose="batch")
-        batch = scene.client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="2s")
+        batch = scene.client.batches.create(
+            input_file_id=upload(scene.client, sent).id, endpoint="/v1/chat/completions", completion_window="2s"
+        )
         wait_until(lambda: engine.waiting == 2, "two lines are with the engine")
         engine.release(1)
         wait_until(lambda: scene.client.batches.retrieve(batch.id).request_counts.completed == 1, "one is done")
