@@ -28,8 +28,8 @@ bool has_id(std::string_view line, std::string_view id) {
   return line.starts_with(beginning(id));
 }
 
-// The lines of an error file that tell of requests which were never run, because their batch was cancelled or had
-// expired: they are in no result group. Functions block.
+// The lines of an error file that tell of requests which were never run, because their batch was cancelled, had expired
+// or had no model any more: they are in no result group. Functions block.
 class NotRunLines {
  public:
   explicit NotRunLines(std::unique_ptr<BlobReader> file) : file_(std::move(file)) {}
@@ -55,11 +55,15 @@ class NotRunLines {
   }
 
  private:
-  // By its code, batch_cancelled or batch_expired. A line with a response, which may hold any text, ends otherwise; and
-  // what stands before these keys is the custom_id, whose own quotes are escaped.
+  // By its code: batch_cancelled, batch_expired or model_unavailable. A line with a response, which may hold any text,
+  // ends otherwise; and what stands before these keys is the custom_id, whose own quotes are escaped.
   static bool is_not_run(std::string_view line) {
-    return !line.ends_with(",\"error\":null}\n") &&
-           line.find(R"(,"response":null,"error":{"code":"batch_)") != std::string_view::npos;
+    if (line.ends_with(",\"error\":null}\n")) return false;
+    const std::string_view before = R"(,"response":null,"error":{"code":")";
+    const std::size_t at = line.find(before);
+    if (at == std::string_view::npos) return false;
+    const std::string_view code = line.substr(at + before.size());
+    return code.starts_with("batch_") || code.starts_with("model_unavailable");
   }
 
   std::string_view next_line() {
@@ -151,7 +155,6 @@ class ResultsSource : public ByteSource {
   Task<> end_saved() {
     saved_sent_ = true;
     const auto batch = co_await services_.db.read([&](Store& store) { return store.find_batch(batch_); });
-    if (batch->status != BatchStatus::cancelled && batch->status != BatchStatus::expired) co_return;
     if (!batch->error_file_id) co_return;
     auto file = co_await blocking(services_.io, [&] { return services_.blobs.open(batch->error_file_id->value); });
     if (file) not_run_.emplace(std::move(file));

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "api/handlers.h"
 #include "testing/process.h"
 
@@ -178,6 +180,20 @@ TEST_F(FollowTest, ALineThatWasNotSavedIsNoPlaceToGoOnFrom) {
   }
   EXPECT_NE(refusal(id, "stream=yes").find(R"("param":"stream")"), std::string::npos);
   EXPECT_EQ(ask(follow_results, {"batch_unknown"}).response.status, 404);
+}
+
+TEST_F(FollowTest, LinesThatHadNoModelAnyMoreAreToldToo) {
+  engine.hold();
+  process.start();
+  const BatchId id = process.submit(input_lines(0, 10));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 4; }));
+  engine.set_models({"another"});
+  engine.release();
+  ASSERT_TRUE(passes_until(Millis{60'000}, [&] { return is_terminal(process.batch(id).status); }));
+  const std::vector<std::string> lines = split_lines(results(id));
+  EXPECT_EQ(std::set(lines.begin(), lines.end()).size(), 10u);
+  EXPECT_NE(lines.back().find("model_unavailable"), std::string::npos);
+  EXPECT_EQ(results(id, "after=" + id_of(lines[6])), join(lines, 7));
 }
 
 TEST_F(FollowTest, AnHourAfterTheEndTheFilesAreWhatIsLeft) {

@@ -20,8 +20,8 @@ DiskRoom disk_room(const std::string& folder);
 std::uint64_t disk_reserve(std::uint64_t size);
 
 // Looks once a second whether the reserve is left: no event tells of room. Once a second is often enough, since what is
-// written meanwhile is bounded by what is under way, and that is what the reserve is for. Loop thread only; `pool` is
-// where it looks.
+// written meanwhile is bounded by what is under way, and that is what the reserve is for; but for uploads, which fail
+// when they have used it up. Loop thread only; `pool` is where it looks.
 class DiskWatch {
  public:
   // `look` is disk_room() of a folder. `on_change` is called with true when the reserve is broken into and with false

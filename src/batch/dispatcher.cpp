@@ -182,7 +182,8 @@ Task<> Dispatcher::attempt(Line line_under_way, Slot slot) {
   Custody line(*this, std::move(line_under_way));
   if (retry::is_suspect(line->deaths, options_.retry)) {
     const bool served = co_await slot.alone(line->span->claim.model);
-    if (!served || !may_send()) {
+    const BatchId& id = line->span->claim.key.batch;  // which may have been stopped while we waited
+    if (!served || !may_send() || line->span->lost || paused_.contains(id) || active(id).draining) {
       line.pause = Millis{0};
       co_return;
     }
@@ -414,7 +415,7 @@ Dispatcher::Saved Dispatcher::write_groups(Store& store, bool again) const {
 Dispatcher::Spans Dispatcher::held() {
   Spans spans;
   std::erase_if(claimed_, [&](const std::weak_ptr<Span>& claimed) {
-    if (auto span = claimed.lock()) spans.push_back(std::move(span));
+    if (auto span = claimed.lock(); span && !span->lost) spans.push_back(std::move(span));
     return claimed.expired();
   });
   return spans;
@@ -505,7 +506,11 @@ Task<> Dispatcher::stop(Millis patience) {
   }
   tasks_.cancel();
   co_await tasks_.join();
-  co_await db_.write([&](Store& store) { store.release_leases(options_.worker); });
+  try {
+    co_await db_.write([&](Store& store) { store.release_leases(options_.worker); });
+  } catch (const std::exception& e) {
+    log::error("leases could not be given back, and will end by themselves: {}", e.what());
+  }
 }
 
 }  // namespace penstock

@@ -49,8 +49,8 @@ class Dispatcher {
   // of the batch is under way. Its status must be one from which no span is claimed.
   Task<> drain(BatchId id, Millis grace);
 
-  // Sends no more; lines under way have `patience` to end; saves what came and gives the leases back. Throws when the
-  // store could do neither to the last: those lines run again after the next start.
+  // Sends no more; lines under way have `patience` to end; saves what came and gives the leases back. What the
+  // store could not do to the last is logged: those lines run again after the next start.
   Task<> stop(Millis patience);
 
  private:

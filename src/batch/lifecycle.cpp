@@ -54,6 +54,7 @@ void Lifecycle::notify(const BatchId& id) {
 
 void Lifecycle::set_paused(const BatchId& id, bool paused) {
   if (dispatcher_) dispatcher_->set_paused(id, paused);
+  notify(id);
 }
 
 Task<> Lifecycle::stop() {
@@ -154,9 +155,9 @@ Task<> Lifecycle::keep_answers(const Batch& batch, std::int64_t total) {
 }
 
 Task<> Lifecycle::run(Batch batch) {
-  std::optional<Moment> gone_since;  // its model
+  std::optional<Moment> gone_since;  // its model, while it waits for that
   while (true) {
-    if (!engines_.is_gone(*batch.model)) {
+    if (batch.paused_at || !engines_.is_gone(*batch.model)) {
       gone_since.reset();
     } else if (!gone_since) {
       gone_since = clock_.monotonic();
@@ -174,6 +175,7 @@ Task<> Lifecycle::run(Batch batch) {
     if (clock_.now() >= batch.expires_at) co_return;
     const auto now = co_await db_.read([&](Store& store) { return store.find_batch(batch.id); });
     if (!now || now->status != BatchStatus::in_progress) co_return;
+    batch.paused_at = now->paused_at;
   }
 }
 

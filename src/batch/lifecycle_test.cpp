@@ -245,6 +245,12 @@ TEST(LifecycleTest, ABatchWhoseModelIsGoneEndsAfterTenMinutesWithWhatIsDone) {
   EXPECT_EQ(process.batch(id).status, in_progress);
   engine.set_ready(true);
   ASSERT_TRUE(process.until(gives_up_in(wait)));
+  process.pause(id, true);  // until somebody has brought the model back
+  ASSERT_TRUE(process.until(waits_until(expiry)));
+  process.advance(wait);
+  EXPECT_EQ(process.batch(id).status, in_progress);
+  process.pause(id, false);
+  ASSERT_TRUE(process.until(gives_up_in(wait)));
   process.advance(wait);
   ASSERT_TRUE(process.until_ended(id));
   const Batch batch = process.batch(id);

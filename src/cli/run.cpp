@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -7,6 +8,7 @@
 #include <fstream>
 
 #include "base/hash.h"
+#include "base/sync.h"
 #include "cli/app.h"
 #include "cli/commands.h"
 #include "cli/progress.h"
@@ -78,7 +80,12 @@ void export_blob(BlobStore& blobs, const FileId& id, const fs::path& path) {
   out.close();
   if (!out)
     throw std::runtime_error(fmt::format("cannot write {}: {}", part.string(), std::generic_category().message(errno)));
+  const int fd = ::open(part.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) throw std::system_error(errno, std::generic_category(), "open " + part.string());
+  sync_file(fd);
+  ::close(fd);
   fs::rename(part, path);
+  sync_directory(fs::absolute(path).parent_path().string());
 }
 
 class Run {

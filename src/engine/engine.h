@@ -34,7 +34,8 @@ class Engine {
   virtual Task<> run() = 0;
 
   // One request. `path` is an endpoint such as "/v1/chat/completions". Callers keep to slots(). An answer `unreachable`
-  // or `died` makes the engine not ready until it has been seen up again. Cancelling tells the engine to give up.
+  // or `died` makes the engine not ready until it has been seen up again, unless it was seen to have other models by now.
+  // Cancelling tells the engine to give up.
   virtual Task<Answer> send(std::string_view path, std::string_view body) = 0;
 
   virtual const std::string& name() const = 0;

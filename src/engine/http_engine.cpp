@@ -36,6 +36,7 @@ std::vector<std::string> listed_models(const std::string& body) {
     const auto* id = model ? model->if_contains("id") : nullptr;
     if (id && id->is_string()) models.emplace_back(id->get_string());
   }
+  std::sort(models.begin(), models.end());  // some list them in another order each time
   return models;
 }
 
@@ -156,11 +157,10 @@ Task<> HttpEngine::run() {
 Task<Answer> HttpEngine::send(std::string_view path, std::string_view body) {
   const std::string full = target(path);
   const ClientRequest request{"POST", full, headers_, body};
-  const Greeting greeting{{"GET", models_target_, headers_, ""},
-                          [this, changes = models_changes_](const ClientResponse& response) {
+  const int changes = models_changes_;
+  const Greeting greeting{{"GET", models_target_, headers_, ""}, [this, changes](const ClientResponse& response) {
                             const auto models = models_in(response);
-                            if (!models) return !models.error().certain;
-                            return changes == models_changes_ && *models == models_;
+                            return models && changes == models_changes_ && *models == models_;
                           }};
   auto response = co_await client_.send(request, options_.line_timeout, &greeting);
   Answer answer;
@@ -179,8 +179,7 @@ Task<Answer> HttpEngine::send(std::string_view path, std::string_view body) {
   }
   answer.status = response->status;
   if (answer.status == 404) {
-    const int changes = models_changes_;
-    co_await look_again();
+    if (changes == models_changes_) co_await look_again();
     if (!ready_ || changes != models_changes_) answer.kind = Answer::Kind::unreachable;  // the model has gone, not it
   }
   answer.body = std::move(response->body);

@@ -45,6 +45,10 @@ class HttpEngineTest : public testing::Test {
     authorization = std::string(request.headers.find("authorization").value_or("none"));
     content_type = std::string(request.headers.find("content-type").value_or("none"));
     body = co_await read_all(*request.body, 1 << 20);
+    if (gate && request.method == "POST") {
+      ++waiting;
+      co_await gates.emplace_back(std::make_unique<Event>(loop))->wait();
+    }
     Response response;
     response.status = request.method == "GET" ? models_status : answer_status;
     response.body = request.method == "GET" ? models : answer;
@@ -83,7 +87,9 @@ class HttpEngineTest : public testing::Test {
   std::unique_ptr<TaskGroup> serving;
   std::unique_ptr<HttpEngine> engine;
   std::uint16_t port = 0;
-  int changes = 0;
+  int changes = 0, waiting = 0;
+  bool gate = false;
+  std::vector<std::unique_ptr<Event>> gates;
 
   std::string models = R"({"object":"list","data":[{"id":"m"},{"id":"n"},{"x":1},7]})", answer = "{\"a\": 1}";
   int models_status = 200, answer_status = 200;
@@ -284,6 +290,54 @@ TEST_F(HttpEngineTest, SendsNoLineToAnEngineThatWasStartedAgainWithOtherModels) 
     EXPECT_EQ(std::count(requests.begin(), requests.end(), "POST /v1/chat/completions"), 0) << kept;
     EXPECT_EQ(send().kind, Answer::Kind::response);
   }
+}
+
+TEST_F(HttpEngineTest, NotFoundIsNotTheLinesOwnAlsoWhenItsModelWasSeenToBeGoneBefore) {
+  up();
+  start();
+  ASSERT_TRUE(until_ready());
+  gate = true;
+  answer_status = 404;
+  Answer a, b;
+  TaskGroup sending(loop);
+  const auto one = [&](Answer& into) -> Task<> { into = co_await engine->send("/v1/chat/completions", "{}"); };
+  sending.spawn("a", one(a));
+  sending.spawn("b", one(b));
+  ASSERT_TRUE(run_until(loop, [&] { return waiting == 2; }));
+  models = R"({"data":[{"id":"n"}]})";
+  gates[0]->notify();
+  ASSERT_TRUE(run_until(loop, [&] { return sending.size() == 1; }));
+  gates[1]->notify();
+  ASSERT_TRUE(run_until(loop, [&] { return sending.size() == 0; }));
+  EXPECT_EQ(a.kind, Answer::Kind::unreachable);
+  EXPECT_EQ(b.kind, Answer::Kind::unreachable) << "status " << b.status;
+}
+
+TEST_F(HttpEngineTest, ModelsInAnotherOrderAreTheSame) {
+  up();
+  start();
+  ASSERT_TRUE(until_ready());
+  models = R"({"data":[{"id":"n"},{"id":"m"}]})";
+  Answer a, b;
+  TaskGroup sending(loop);
+  const auto one = [&](Answer& into) -> Task<> { into = co_await engine->send("/v1/chat/completions", "{}"); };
+  sending.spawn("a", one(a));
+  sending.spawn("b", one(b));
+  ASSERT_TRUE(run_until(loop, [&] { return sending.size() == 0; }));
+  EXPECT_EQ(a.kind, Answer::Kind::response);
+  EXPECT_EQ(b.kind, Answer::Kind::response);
+  EXPECT_TRUE(engine->ready());
+}
+
+TEST_F(HttpEngineTest, SendsNoLineToAnEngineThatCannotTellItsModels) {
+  up();
+  start();
+  ASSERT_TRUE(until_ready());
+  down();
+  models_status = answer_status = 503;  // started again, loading another model
+  up();
+  EXPECT_NE(send().kind, Answer::Kind::response);
+  EXPECT_FALSE(engine->ready());
 }
 
 TEST_F(HttpEngineTest, NotFoundIsTheLinesOwnUnlessItsModelHasGone) {

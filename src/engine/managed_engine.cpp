@@ -29,7 +29,11 @@ ManagedEngine::ManagedEngine(asio::io_context& loop, Clock& clock, Options optio
       clock_(clock),
       options_(std::move(options)),
       models_{options_.model},
-      http_(loop, clock, http_options(options_), std::move(changed)),
+      http_(loop, clock, http_options(options_),
+            [this, changed = std::move(changed)] {
+              if (http_.ready()) failed_starts_ = 0;
+              changed();
+            }),
       probe_(loop),
       output_(loop) {}
 
@@ -90,12 +94,11 @@ Task<> ManagedEngine::run() {
     probe_.spawn("engine probe", http_.run());
 
     const std::string how = co_await child->wait();
-    const bool was_ready = http_.ready();
     running.reset();
     co_await probe_.join();
     co_await output_.join();
     http_.mark_down();
-    failed_starts_ = was_ready ? 0 : failed_starts_ + 1;
+    ++failed_starts_;
     if (clock_.monotonic() - started >= kStableAfter) pause = kRestartPauseMin;
     trouble_ = fmt::format("it ended with {}\nIts last words:\n  {}", how, fmt::join(last_words_, "\n  "));
     log::error("engine {}: {}\nStarting it again in {} ms.", options_.model, trouble_, pause.count());

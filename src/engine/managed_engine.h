@@ -43,7 +43,7 @@ class ManagedEngine : public Engine {
   std::vector<std::string> models_;
   HttpEngine http_;
   std::deque<std::string> last_words_;
-  int failed_starts_ = 0;
+  int failed_starts_ = 0;  // and ends, since it was last ready
   std::string trouble_ = "it is loading its model";
   TaskGroup probe_, output_;
 };

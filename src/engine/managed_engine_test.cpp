@@ -166,6 +166,18 @@ TEST_F(ManagedEngineTest, AnEngineThatDiesUnderALineIsDownAtOnceAndComesBack) {
   EXPECT_FALSE(e.hopeless());
 }
 
+TEST_F(ManagedEngineTest, AnEngineThatIsKilledByALineAgainAndAgainIsNotHopeless) {
+  ManagedEngine& e = start(server("os._exit(9)"));
+  for (const int pause : {500, 1'000, 2'000, 4'000}) {
+    ASSERT_TRUE(until_ready());
+    const Answer answer = run_task(loop, e.send("/v1/chat/completions", "{}"));
+    EXPECT_EQ(answer.kind, Answer::Kind::died);
+    ASSERT_TRUE(until_pausing_for(pause)) << pause;
+    EXPECT_FALSE(e.hopeless());
+    clock.advance(Millis{pause});
+  }
+}
+
 TEST_F(ManagedEngineTest, AnEngineThatDiesWithoutALineIsDownToo) {
   const std::string program = server();
   start("#!/usr/bin/env python3\nimport os\nopen('" + (folder / "pid") + "', 'w').write(str(os.getpid()) + '\\n')\n" +

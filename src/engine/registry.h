@@ -54,8 +54,8 @@ class Engines {
   void start();
   Task<> stop();
 
-  // Called, on the loop thread, when an engine came, went or changed its models; when a slot was given back. Set both
-  // before start().
+  // Called, on the loop thread, when an engine came, went or changed its models; when a slot was given back. Add to
+  // the first and set the second before start().
   std::vector<EngineChanged> on_change;
   EngineChanged on_slot_free;
   // What engines call.

@@ -37,7 +37,7 @@ struct Greeting {
 };
 
 // Why there is no response. What it says about the request: `connect` and `reset`: the far side may never have seen it;
-// the others: it has.
+// the others: it has, unless a greeting came to no end.
 struct SendFailure {
   enum class Kind {
     connect,    // refused, unreachable, name unknown, TLS refused, or greeted and not the one that is meant

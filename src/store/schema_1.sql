@@ -120,8 +120,8 @@ CREATE INDEX spans_open ON spans (batch_seq, number) WHERE entries > completed +
 
 -- The answers of up to some hundred lines, written once, read when the batch is assembled, and by who follows it. Within
 -- a batch `seq` is the order of the commits, since one transaction writes at a time; PostgreSQL would need a lock on the
--- batch's row for that. Rows are deleted only of batches that have ended, or that are validating, when nobody reads
--- them: so no number comes back to a reader.
+-- batch's row for that. Rows are deleted only of batches that have ended, and of retries that were not started, when nobody
+-- reads them: so no number comes back to a reader.
 CREATE TABLE result_groups (
   seq          INTEGER PRIMARY KEY,
   batch_seq    BIGINT NOT NULL REFERENCES batches (seq),

@@ -179,8 +179,8 @@ class Store {
   // does not use the store. Who holds a transaction for long keeps others waiting: take some spans at a time.
   void for_each_group(const BatchId& id, const std::function<void(const ResultGroup&)>& each, SpanRange spans = {});
   // Output lines from `place` on, in the order in which they were saved: of as many groups as make `enough` bytes, or
-  // of all there are. Moves `place` behind them. What is saved later stands behind what was saved before. None while
-  // the batch is validating: begin_retry() may remove those again.
+  // of all there are. Moves `place` behind them. What is saved later stands behind what was saved before. None of
+  // a retry before it starts or ends: begin_retry() may remove those again.
   std::string saved_lines(const BatchId& id, SavedPlace& place, std::size_t enough);
   // Looks for the line of that request in up to `limit` groups, from `place` on. True: `place` is its beginning; else
   // `place` is behind these groups.

@@ -80,6 +80,9 @@ void decompress(std::string_view bytes, std::size_t size, std::string& out) {
 // In the words of the index spans_open: a query that says it so is answered from it.
 #define PENSTOCK_OPEN "entries > completed + failed"
 
+// Whether others may read what is saved of the batch: of a retry that was never started it may be saved again.
+#define PENSTOCK_READABLE "(model IS NOT NULL OR status NOT IN ('validating', 'cancelling'))"
+
 #define PENSTOCK_ENDED "COALESCE(completed_ms, failed_ms, expired_ms, cancelled_ms)"
 
 // The batches that have result groups, found by one step in an index for each of them.
@@ -222,7 +225,8 @@ std::string Store::saved_lines(const BatchId& id, SavedPlace& place, std::size_t
     more = false;
     sql_.execute(
         "SELECT seq, lines, lines_size FROM result_groups"
-        " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1 AND status <> 'validating') AND seq >= $2"
+        " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1 AND " PENSTOCK_READABLE
+        ") AND seq >= $2"
         " ORDER BY seq LIMIT 1",
         {id.value, place.seq}, [&](const sql::Row& row) {
           const std::int64_t seq = row.integer(0);
@@ -239,7 +243,8 @@ bool Store::find_line(const BatchId& id, std::uint32_t index, SavedPlace& place,
   bool found = false;
   sql_.execute(
       "SELECT seq, entries FROM result_groups"
-      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1 AND status <> 'validating') AND seq >= $2"
+      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1 AND " PENSTOCK_READABLE
+      ") AND seq >= $2"
       " ORDER BY seq LIMIT $3",
       {id.value, place.seq, limit}, [&](const sql::Row& row) {
         if (found) return;

@@ -571,6 +571,29 @@ TEST_F(StoreTest, WhatARetryTakesOverIsReadByNobodyBeforeItStarts) {
   EXPECT_EQ(store.saved_lines(id, place, 1), "a1\n");
 }
 
+TEST_F(StoreTest, WhatARetryThatIsCancelledBeforeItStartsTookOverIsReadOnceItHasEnded) {
+  const BatchId id = retry_of(add_ended(2, 1)).value().id;
+  const BatchId other = add_running("batch_other", 4);
+  ResultGroup kept;
+  kept.span.batch = id;
+  kept.entries = {{1, 3, false}};
+  kept.lines = "a1\n";
+  ASSERT_TRUE(store.begin_retry(id, 2));
+  ASSERT_TRUE(store.save_results(kept));
+  store.request_cancel(id, kNow).value();  // while keep_answers() of validate() is under way
+  SavedPlace place;
+  EXPECT_EQ(store.saved_lines(id, place, 1), "");
+  ResultGroup running;
+  running.span.batch = other;
+  running.entries = {{0, 2, false}};
+  running.lines = "x\n";
+  ASSERT_TRUE(store.save_results(running));
+  ASSERT_TRUE(store.begin_retry(id, 2));  // finalize()
+  ASSERT_TRUE(store.save_results(kept));
+  ASSERT_TRUE(store.finish_batch(id, cancelling, {cancelled, {}, {}, {2, 1, 1}}, kNow));
+  EXPECT_EQ(store.saved_lines(id, place, 1), "a1\n");
+}
+
 TEST_F(StoreTest, ARetryStartsWithTheAnswersThatWereTakenOver) {
   const BatchId id = retry_of(add_ended(600, 300)).value().id;
   ResultGroup kept;
