@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <optional>
 #include <string>
 
@@ -12,8 +13,9 @@ class FaultyConnection : public sql::Connection {
  public:
   explicit FaultyConnection(sql::Connection& database) : database_(database) {}
 
-  int statements_left = -1;  // before one fails, COMMIT among them; -1: none does
-  int failures = 1;          // so many transactions fail one after the other then
+  // A test may set these two while transactions go on.
+  std::atomic<int> statements_left = -1;  // before one fails, COMMIT among them; -1: none does
+  std::atomic<int> failures = 1;          // so many transactions fail one after the other then
   // The next COMMIT of a transaction that had a statement with this beginning takes effect, and fails all the same.
   std::optional<std::string> loses_reply_of;
   bool cut_off = false;  // nothing has an effect or a result any more: the process is gone, and does not know
