@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "testing/faulty_connection.h"
 #include "testing/process.h"
 
 namespace penstock {
@@ -14,7 +13,6 @@ constexpr Timestamp kNow{Millis(5)};
 class StoreRowsTest : public testing::Test {
  protected:
   StoreRowsTest() {
-    sql::transaction(*database, [&] { Store(*database).migrate(); });
     const auto writer = disk.blobs->create("file-1");
     writer->write("x");
     writer->commit();
@@ -26,10 +24,8 @@ class StoreRowsTest : public testing::Test {
     run_task(loop, store_rows(disk.db, io, insert, known, [&] { remove_file(*disk.blobs, {"file-1"}); }));
   }
 
-  std::unique_ptr<sql::Connection> database = sql::open_sqlite(":memory:");
-  FaultyConnection* session = new FaultyConnection(*database);
-  TempDir folder;
-  Disk disk{std::unique_ptr<sql::Connection>(session), open_local_blobs(folder / "blobs")};
+  FaultyDisk faulty;
+  Disk& disk = faulty.disk;
   asio::io_context loop;
   asio::thread_pool io{1};
 };
@@ -40,9 +36,15 @@ TEST_F(StoreRowsTest, BlobsStayWithTheirRows) {
 }
 
 TEST_F(StoreRowsTest, BlobsGoWhenTheirRowsCouldNotBeWritten) {
-  session->statements_left = 0;
+  faulty.connection.statements_left = 0;
   EXPECT_THROW(store(), sql::Failure);
   EXPECT_TRUE(disk.blobs->keys().empty());
+}
+
+TEST_F(StoreRowsTest, BlobsStayWhenTheirRowsWereWrittenAndNobodyWasTold) {
+  faulty.connection.loses_reply_of = "INSERT INTO files";
+  EXPECT_THROW(store(), sql::Failure);
+  EXPECT_EQ(disk.blobs->keys(), std::vector<std::string>{"file-1"});
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include <boost/json.hpp>
 #include <set>
 
-#include "testing/faulty_connection.h"
 #include "testing/process.h"
 
 namespace penstock {
@@ -555,13 +554,9 @@ TEST(DispatcherTest, StoppingLetsLinesUnderWayEndAndGivesTheLeasesBack) {
 }
 
 TEST(DispatcherTest, StoppingEndsThoughTheStoreIsAwayAndTheLinesRunAgain) {
-  const auto database = sql::open_sqlite(":memory:");
-  sql::transaction(*database, [&] { Store(*database).migrate(); });
-  auto owned = std::make_unique<FaultyConnection>(*database);
-  FaultyConnection& session = *owned;
-  TempDir folder;
-  Disk disk(std::move(owned), open_local_blobs(folder / "blobs"));
-  Process process(disk, saving_at_once());
+  FaultyDisk faulty;
+  FaultyConnection& session = faulty.connection;
+  Process process(faulty.disk, saving_at_once());
   ScriptedEngine& engine = process.add_engine({.slots = 2});
   engine.hold();
   process.start_dispatcher();
@@ -655,13 +650,9 @@ TEST(DispatcherTest, Fault08AWorkerThatStoodStillForThreeLeasesGoesOnWithWhatNob
 }
 
 TEST(DispatcherTest, Fault33AWorkerThatCannotRenewItsLeasesSendsNoLineTwoSecondsBeforeTheyEnd) {
-  const auto database = sql::open_sqlite(":memory:");
-  sql::transaction(*database, [&] { Store(*database).migrate(); });
-  auto session = std::make_unique<FaultyConnection>(*database);
-  FaultyConnection& connection = *session;
-  TempDir folder;
-  Disk disk(std::move(session), open_local_blobs(folder / "blobs"));
-  Process process(disk, saving_at_once());
+  FaultyDisk faulty;
+  FaultyConnection& connection = faulty.connection;
+  Process process(faulty.disk, saving_at_once());
   ScriptedEngine& engine = process.add_engine({.slots = 1});
   engine.hold();
   process.start_dispatcher();
@@ -692,13 +683,9 @@ TEST(DispatcherTest, Fault33AWorkerThatCannotRenewItsLeasesSendsNoLineTwoSeconds
 }
 
 TEST(DispatcherTest, Fault31SpansWhoseClaimWasNotConfirmedAreClaimedAgain) {
-  const auto database = sql::open_sqlite(":memory:");
-  sql::transaction(*database, [&] { Store(*database).migrate(); });
-  auto session = std::make_unique<FaultyConnection>(*database);
-  FaultyConnection& connection = *session;
-  TempDir folder;
-  Disk disk(std::move(session), open_local_blobs(folder / "blobs"));
-  Process process(disk, saving_at_once());
+  FaultyDisk faulty;
+  FaultyConnection& connection = faulty.connection;
+  Process process(faulty.disk, saving_at_once());
   ScriptedEngine& engine = process.add_engine();
   process.submit_running(input_lines(0, 20));
   connection.loses_reply_of = "UPDATE spans SET token";

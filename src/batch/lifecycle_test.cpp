@@ -6,7 +6,6 @@
 #include <set>
 
 #include "batch/assemble.h"
-#include "testing/faulty_connection.h"
 #include "testing/process.h"
 
 namespace penstock {
@@ -635,13 +634,9 @@ TEST(LifecycleTest, ARetryThatIsCancelledBeforeItStartsHasTheOldAnswersOnce) {
 }
 
 TEST(LifecycleTest, Fault31ResultsWhoseCommitWasNotConfirmedAreCountedOnce) {
-  const auto database = sql::open_sqlite(":memory:");
-  sql::transaction(*database, [&] { Store(*database).migrate(); });
-  auto session = std::make_unique<FaultyConnection>(*database);
-  session->loses_reply_of = "INSERT INTO result_groups";
-  TempDir folder;
-  Disk disk(std::move(session), open_local_blobs(folder / "blobs"));
-  Process process(disk, saving_at_once());
+  FaultyDisk faulty;
+  faulty.connection.loses_reply_of = "INSERT INTO result_groups";
+  Process process(faulty.disk, saving_at_once());
   process.add_engine();
   process.start();
   const BatchId id = process.submit(input_lines(0, 3));

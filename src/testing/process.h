@@ -6,6 +6,7 @@
 #include "batch/plan.h"
 #include "batch/validate.h"
 #include "testing/fake_clock.h"
+#include "testing/faulty_connection.h"
 #include "testing/fixtures.h"
 #include "testing/run_task.h"
 #include "testing/scripted_engine.h"
@@ -29,6 +30,21 @@ struct Disk {
   TempDir folder;
   Db db;
   std::unique_ptr<BlobStore> blobs;
+};
+
+// The same with a database that fails when a test says so.
+class FaultyDisk {
+  std::unique_ptr<sql::Connection> database_ = sql::open_sqlite(":memory:");
+  std::unique_ptr<FaultyConnection> session_ = std::make_unique<FaultyConnection>(*database_);
+  TempDir folder_;
+
+ public:
+  FaultyDisk() {
+    sql::transaction(*database_, [&] { Store(*database_).migrate(); });
+  }
+
+  FaultyConnection& connection = *session_;
+  Disk disk{std::move(session_), open_local_blobs(folder_ / "blobs")};
 };
 
 // A worker with scripted engines and a clock moved by hand. Two of them, one after the other on the same disk, are a
