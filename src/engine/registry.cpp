@@ -89,13 +89,16 @@ bool Engines::serves(const Item& item, std::string_view model) const {
   return item.engine->ready() && std::find(models.begin(), models.end(), model) != models.end();
 }
 
+bool Engines::takes_more(const Item& item, std::string_view model) const {
+  return item.held_until <= clock_.monotonic() && !item.alone && serves(item, model);
+}
+
 std::optional<std::size_t> Engines::best(std::string_view model) const {
-  const Moment now = clock_.monotonic();
   std::optional<std::size_t> best;
   double best_load = 1.0;  // of what it is given at a time
   for (std::size_t i = 0; i < items_.size(); ++i) {
     const Item& item = items_[i];
-    if (item.held_until > now || item.alone || !serves(item, model)) continue;
+    if (!takes_more(item, model)) continue;
     const double load = static_cast<double>(item.in_flight) / item.window.size();
     if (load < best_load) {
       best = i;
@@ -112,11 +115,10 @@ std::optional<Slot> Engines::acquire(std::string_view model) {
 }
 
 std::optional<Slot> Engines::acquire_alone(std::string_view model) {
-  const Moment now = clock_.monotonic();
   std::optional<std::size_t> idlest;
   for (std::size_t i = 0; i < items_.size(); ++i) {
     const Item& item = items_[i];
-    if (item.held_until > now || item.alone || !serves(item, model)) continue;
+    if (!takes_more(item, model)) continue;
     if (!idlest || item.in_flight < items_[*idlest].in_flight) idlest = i;
   }
   if (!idlest) return std::nullopt;

@@ -105,6 +105,8 @@ class Engines {
   void look_again();
   std::optional<std::size_t> best(std::string_view model) const;
   bool serves(const Item& item, std::string_view model) const;
+  // Whether nothing but its size keeps the engine from having one more.
+  bool takes_more(const Item& item, std::string_view model) const;
 
   asio::io_context& loop_;
   Clock& clock_;
