@@ -4,14 +4,10 @@
 #include <set>
 
 #include "base/log.h"
-#include "batch/plan.h"
 
 namespace penstock {
 namespace {
 
-constexpr std::size_t kWindowBytes = 1 << 20;       // read at once, unless one line is longer
-constexpr std::size_t kGapBytes = 4096;             // read over rather than around
-constexpr std::size_t kWaitingBytesMax = 4 << 20;   // of lines that wait for a slot of one model
 constexpr std::size_t kUnsavedBytesMax = 64 << 20;  // of answers: while the store is away, no line is sent past this
 constexpr std::size_t kGroupBytesMax = 8 << 20;     // saved in one transaction, unless one answer is larger
 constexpr std::int64_t kSpansAClaim = 4;
@@ -24,12 +20,12 @@ Dispatcher::Dispatcher(asio::io_context& loop, Clock& clock, Db& db, BlobStore& 
     : loop_(loop),
       clock_(clock),
       db_(db),
-      blobs_(blobs),
       engines_(engines),
       estimator_(estimator),
       options_(std::move(options)),
       batch_done_(std::move(batch_done)),
       random_(options_.random_seed),
+      loader_(blobs),
       wake_(loop),
       refill_wanted_(loop),
       have_results_(loop),
@@ -56,10 +52,7 @@ void Dispatcher::wake() {
 
 void Dispatcher::engines_changed() {
   for (const std::string& model : engines_.models()) queues_[model];
-  for (auto& [model, queue] : queues_) {
-    // Twice the slots, so that one load is ready before the last one is used up.
-    queue.wanted = 2 * static_cast<std::size_t>(engines_.slots(model));
-  }
+  for (auto& [model, queue] : queues_) queue.lines.set_engines(engines_.serving(model));
   wake_.notify();
 }
 
@@ -84,9 +77,7 @@ void Dispatcher::push_front(Line line) {
   if (const auto paused = paused_.find(line.span->claim.key.batch); paused != paused_.end()) {
     return paused->second.lines.push_front(std::move(line));
   }
-  Queue& queue = queues_[line.span->claim.model];
-  queue.bytes += line.body.size();
-  queue.lines.push_front(std::move(line));
+  queues_[line.span->claim.model].lines.push_front(std::move(line));
 }
 
 void Dispatcher::requeue_due() {
@@ -98,28 +89,22 @@ void Dispatcher::requeue_due() {
 
 void Dispatcher::set_paused(const BatchId& id, bool paused) {
   if (paused) {
-    Paused& aside = paused_[id];
-    for (auto& [model, queue] : queues_) {
-      std::erase_if(queue.lines, [&, &bytes = queue.bytes](Line& line) {
-        if (line.span->claim.key.batch != id) return false;
-        bytes -= line.body.size();
-        aside.lines.push_back(std::move(line));
-        return true;
-      });
-      std::erase_if(queue.spans, [&](const auto& span) {
-        if (span->claim.key.batch != id) return false;
-        aside.spans.push_back(span);
-        return true;
-      });
-    }
+    set_aside(id);
   } else if (auto found = paused_.extract(id)) {
-    auto& [lines, spans] = found.mapped();
-    for (auto line = lines.rbegin(); line != lines.rend(); ++line) push_front(std::move(*line));
-    for (auto span = spans.rbegin(); span != spans.rend(); ++span) {
-      queues_[(*span)->claim.model].spans.push_front(std::move(*span));
+    LineQueue::Parts& parts = found.mapped();
+    if (!parts.lines.empty() || !parts.stretches.empty()) {
+      const HeldSpan& any = parts.lines.empty() ? *parts.stretches.front()->span : *parts.lines.front().span;
+      queues_[any.claim.model].lines.restore(std::move(parts));
     }
   }
   wake();
+}
+
+void Dispatcher::set_aside(const BatchId& id) {
+  LineQueue::Parts& aside = paused_[id];
+  for (auto& [model, queue] : queues_) {
+    aside.append(queue.lines.remove([&](const HeldSpan& span) { return span.claim.key.batch == id; }));
+  }
 }
 
 void Dispatcher::set_disk_low(bool low) {
@@ -139,13 +124,14 @@ bool Dispatcher::may_send() const {
 
 void Dispatcher::start_lines() {
   for (auto& [model, queue] : queues_) {
-    while (may_send() && !queue.lines.empty()) {
-      const bool suspect = retry::is_suspect(queue.lines.front().deaths, options_.retry);
-      std::optional<Slot> slot = suspect ? engines_.acquire_alone(model) : engines_.acquire(model);
+    LineQueue& lines = queue.lines;
+    const auto has_line = [&](std::size_t engine) { return lines.has_line_for(engine); };
+    const auto expect = [&](const Line& line) { return active(line.span->claim.key.batch).lengths.expect(line.body); };
+    while (may_send() && !lines.empty()) {
+      const bool suspect = lines.front() && retry::is_suspect(lines.front()->deaths, options_.retry);
+      std::optional<Slot> slot = suspect ? engines_.acquire_alone(model) : engines_.acquire(model, has_line);
       if (!slot) break;
-      Line line = std::move(queue.lines.front());
-      queue.lines.pop_front();
-      queue.bytes -= line.body.size();
+      Line line = queue.more_begun ? lines.take(slot->number()) : lines.take(slot->number(), expect);
       ++queue.under_way;
       active(line.span->claim.key.batch).attempts.spawn("line", attempt(std::move(line), std::move(*slot)));
     }
@@ -201,10 +187,12 @@ Task<> Dispatcher::attempt(Line line_under_way, Slot slot) {
   line.pause = verdict.pause;
   if (!verdict.outcome) co_return;
   const std::string& model = line->span->claim.model;
+  Active& batch = active(line->span->claim.key.batch);
+  batch.lengths.add(line->body, verdict.outcome->usage.output);
   estimator_.add(model, {line->bytes, verdict.outcome->usage, line->took, queues_[model].under_way});
   if (results_.empty()) oldest_result_ = now;
   unsaved_bytes_ += verdict.outcome->body.size();
-  ++active(line->span->claim.key.batch).unsaved;
+  ++batch.unsaved;
   results_.push_back(
       {std::move(line->span), line->index, std::move(line->custom_id_json), std::move(*verdict.outcome)});
   if (results_.size() == 1 || results_.size() == options_.commit_lines) have_results_.notify();
@@ -214,11 +202,6 @@ bool Dispatcher::may_begin(const std::string& model, const Queue& queue) const {
   return queue.more_waiting && queue.lines.empty() && engines_.has_room(model);
 }
 
-bool Dispatcher::wants_lines(const std::string& model, const Queue& queue) const {
-  return !stopping_ && !disk_low_ && queue.lines.size() < queue.wanted && queue.bytes < kWaitingBytesMax &&
-         (!queue.spans.empty() || queue.more_begun || may_begin(model, queue));
-}
-
 Task<> Dispatcher::refill() {
   while (true) {
     refilling_ = false;
@@ -226,114 +209,64 @@ Task<> Dispatcher::refill() {
     co_await refill_wanted_.wait();
     refilling_ = true;
     for (const std::string& model : engines_.models()) {
-      if (wants_lines(model, queues_[model])) co_await refill(model);
+      if (stopping_ || disk_low_) break;
+      const Queue& queue = queues_[model];
+      if (queue.lines.runs_dry() && (queue.more_begun || may_begin(model, queue))) co_await claim(model);
+      co_await load(model);
     }
   }
 }
 
-// Claims spans of this model when none are left, and loads the next window of lines.
-Task<> Dispatcher::refill(std::string model) {
-  if (queues_[model].spans.empty()) {
-    const bool begin = may_begin(model, queues_[model]);
-    queues_[model].more_begun = false;  // unless wake() comes meanwhile, or the claim finds some
-    if (begin) queues_[model].more_waiting = false;
-    const Moment now = clock_.monotonic();
-    const auto mine = held();
-    Spans lost;
-    const auto spans = co_await db_.write([&](Store& store) {
-      // Renewed first, so that no pause of ours, however long, makes us claim what we hold.
-      lost = renew(store, mine, now + options_.lease);
-      Spans claimed;
-      for (ClaimedSpan& claim :
-           store.claim_spans(options_.worker, model, kSpansAClaim, begin, now, now + options_.lease, clock_.now())) {
-        auto span = std::make_shared<Span>();
-        span->claim = std::move(claim);
-        if (span->claim.finished > 0) span->finished = store.finished_indices(span->claim.key);
-        span->unsaved = span->claim.count - span->claim.finished;
-        std::sort(span->finished.begin(), span->finished.end());
-        claimed.push_back(std::move(span));
-      }
-      return claimed;
-    });
-    renewed(lost, now + options_.lease);
-    Queue& queue = queues_[model];
-    queue.more_begun |= !spans.empty();
-    queue.more_waiting |= !spans.empty();
-    for (const auto& span : spans) {
-      claimed_.push_back(span);
-      if (was_drained(span->claim.key.batch)) continue;
-      const auto paused = paused_.find(span->claim.key.batch);
-      (paused == paused_.end() ? queue.spans : paused->second.spans).push_back(span);
+Task<> Dispatcher::claim(std::string model) {
+  const bool begin = may_begin(model, queues_[model]);
+  queues_[model].more_begun = false;  // unless wake() comes meanwhile, or the claim finds some
+  if (begin) queues_[model].more_waiting = false;
+  const Moment now = clock_.monotonic();
+  const auto mine = held();
+  Spans lost;
+  const auto spans = co_await db_.write([&](Store& store) {
+    // Renewed first, so that no pause of ours, however long, makes us claim what we hold.
+    lost = renew(store, mine, now + options_.lease);
+    Spans claimed;
+    for (ClaimedSpan& claim :
+         store.claim_spans(options_.worker, model, kSpansAClaim, begin, now, now + options_.lease, clock_.now())) {
+      auto span = std::make_shared<HeldSpan>();
+      span->claim = std::move(claim);
+      if (span->claim.finished > 0) span->finished = store.finished_indices(span->claim.key);
+      span->unsaved = span->claim.count - span->claim.finished;
+      std::sort(span->finished.begin(), span->finished.end());
+      claimed.push_back(std::move(span));
     }
-  }
-  if (queues_[model].spans.empty()) co_return;
-  const std::shared_ptr<Span> span = queues_[model].spans.front();
-  auto lines = co_await blocking(reading_, [&] { return load(span); });
-
+    return claimed;
+  });
+  renewed(lost, now + options_.lease);
   Queue& queue = queues_[model];
-  std::erase_if(queue.spans, [](const auto& s) { return s->input && s->next == s->entries.size(); });
+  queue.more_begun |= !spans.empty();
+  queue.more_waiting |= !spans.empty();
+  claimed_.insert(claimed_.end(), spans.begin(), spans.end());
+  queue.lines.add(spans);
+  for (const auto& span : spans) {
+    const BatchId& id = span->claim.key.batch;
+    if (was_drained(id)) forget([&](const HeldSpan& other) { return other.claim.key.batch == id; });
+    if (paused_.contains(id)) set_aside(id);
+  }
+}
+
+// Loads the next lines that an engine will want.
+Task<> Dispatcher::load(std::string model) {
+  const std::shared_ptr<Stretch> stretch = queues_[model].lines.next_to_read();
+  if (!stretch) co_return;
+  auto lines = co_await blocking(reading_, [&] { return loader_.load(*stretch); });
   wake_.notify();
-  if (span->lost || was_drained(span->claim.key.batch)) co_return;
-  if (const auto paused = paused_.find(span->claim.key.batch); paused != paused_.end()) {
-    std::move(lines.begin(), lines.end(), std::back_inserter(paused->second.lines));
-    co_return;
-  }
-  for (Line& line : lines) {
-    queue.bytes += line.body.size();
-    queue.lines.push_back(std::move(line));
-  }
+  const BatchId& id = stretch->span->claim.key.batch;
+  if (stretch->span->lost || was_drained(id)) co_return;
+  queues_[model].lines.loaded(*stretch, std::move(lines));
+  if (paused_.contains(id)) set_aside(id);
 }
 
 bool Dispatcher::was_drained(const BatchId& id) const {
   return std::find(drained_while_refilling_.begin(), drained_while_refilling_.end(), id) !=
          drained_while_refilling_.end();
-}
-
-// On a pool thread, one call at a time. Reads neighbours in the file with one read.
-std::vector<Dispatcher::Line> Dispatcher::load(const std::shared_ptr<Span>& shared) {
-  Span& span = *shared;
-  if (!span.input) {
-    const auto plan = blobs_.open(plan_key(span.claim.input_file_id));
-    auto input = blobs_.open(span.claim.input_file_id.value);
-    if (!plan || !input) throw std::runtime_error("the input file or the plan of a running batch is gone");
-    span.entries = read_plan(*plan, span.claim.first, span.claim.count);
-    std::erase_if(span.entries, [&](const PlanEntry& e) {
-      return std::binary_search(span.finished.begin(), span.finished.end(), e.index);
-    });
-    span.input = std::move(input);  // only now: a span whose plan could not be read is not loaded
-  }
-  std::vector<Line> lines;
-  std::string window;
-  const auto& entries = span.entries;
-  std::size_t loaded = 0, next = span.next;
-  while (next < entries.size() && loaded < kWindowBytes) {
-    const std::size_t first = next;
-    std::uint64_t end = entries[first].offset + entries[first].length;
-    std::size_t last = first + 1;
-    while (last < entries.size() && entries[last].offset >= end && entries[last].offset - end <= kGapBytes &&
-           entries[last].offset + entries[last].length - entries[first].offset <= kWindowBytes) {
-      end = entries[last].offset + entries[last].length;
-      ++last;
-    }
-    const std::size_t size = end - entries[first].offset;
-    window.clear();
-    window.reserve(size + kLinePadding);
-    span.input->read_at(entries[first].offset, size, window);
-    if (window.size() != size) throw std::runtime_error("the input file is shorter than its plan says");
-    for (; next < last; ++next) {
-      const PlanEntry& entry = entries[next];
-      const std::string_view text(window.data() + (entry.offset - entries[first].offset), entry.length);
-      const LineParts parts = lines_.cut(text);
-      lines.push_back({.span = shared,
-                       .index = entry.index,
-                       .bytes = entry.length,
-                       .custom_id_json = std::string(parts.custom_id_json),
-                       .body = std::string(parts.body)});
-    }
-    loaded += size;
-  }
-  span.next = next;  // only now: a read that failed is done again
-  return lines;
 }
 
 // One transaction for all answers of the last commit_after, or commit_lines of them. What it could not save it keeps:
@@ -381,7 +314,7 @@ Dispatcher::Saved Dispatcher::write_groups(Store& store, bool again) const {
     std::int64_t results = 0;
     std::vector<std::uint32_t> saved;
   };
-  std::map<std::shared_ptr<Span>, Part> parts;
+  std::map<std::shared_ptr<HeldSpan>, Part> parts;
   for (const Result& result : saving_) {
     const auto [place, is_new] = parts.try_emplace(result.span);
     auto& [group, results, saved] = place->second;
@@ -414,7 +347,7 @@ Dispatcher::Saved Dispatcher::write_groups(Store& store, bool again) const {
 
 Dispatcher::Spans Dispatcher::held() {
   Spans spans;
-  std::erase_if(claimed_, [&](const std::weak_ptr<Span>& claimed) {
+  std::erase_if(claimed_, [&](const std::weak_ptr<HeldSpan>& claimed) {
     if (auto span = claimed.lock(); span && !span->lost) spans.push_back(std::move(span));
     return claimed.expired();
   });
@@ -438,7 +371,7 @@ void Dispatcher::lose(const Spans& spans) {
     log::warn("batch {}: span {} is not ours any more", span->claim.key.batch.value, span->claim.key.number);
     span->lost = true;
   }
-  if (!spans.empty()) forget([](const Span& span) { return span.lost; });
+  if (!spans.empty()) forget([](const HeldSpan& span) { return span.lost; });
 }
 
 Task<> Dispatcher::heartbeat() {
@@ -453,27 +386,18 @@ Task<> Dispatcher::heartbeat() {
   }
 }
 
-void Dispatcher::forget(const std::function<bool(const Span&)>& gone) {
-  const auto of_gone_span = [&](const Line& line) { return gone(*line.span); };
-  const auto is_gone = [&](const std::shared_ptr<Span>& span) { return gone(*span); };
-  for (auto& [model, queue] : queues_) {
-    std::erase_if(queue.spans, is_gone);
-    std::erase_if(queue.lines, [&, &bytes = queue.bytes](const Line& line) {
-      if (!of_gone_span(line)) return false;
-      bytes -= line.body.size();
-      return true;
-    });
-  }
-  std::erase_if(retries_, [&](const auto& item) { return of_gone_span(item.second); });
+void Dispatcher::forget(const std::function<bool(const HeldSpan&)>& gone) {
+  for (auto& [model, queue] : queues_) queue.lines.remove(gone);
+  std::erase_if(retries_, [&](const auto& item) { return gone(*item.second.span); });
   for (auto& [id, aside] : paused_) {
-    std::erase_if(aside.spans, is_gone);
-    std::erase_if(aside.lines, of_gone_span);
+    std::erase_if(aside.lines, [&](const Line& line) { return gone(*line.span); });
+    std::erase_if(aside.stretches, [&](const auto& stretch) { return gone(*stretch->span); });
   }
 }
 
 Task<> Dispatcher::drain(BatchId id, Millis grace) {
   if (refilling_) drained_while_refilling_.push_back(id);
-  forget([&](const Span& span) { return span.claim.key.batch == id; });
+  forget([&](const HeldSpan& span) { return span.claim.key.batch == id; });
   paused_.erase(id);
 
   const auto found = active_.find(id);

@@ -1,9 +1,10 @@
 #pragma once
-#include <deque>
 #include <map>
 #include <random>
 
+#include "batch/answer_lengths.h"
 #include "batch/estimate.h"
+#include "batch/line_loader.h"
 #include "batch/retry.h"
 #include "blob/blob_store.h"
 #include "engine/registry.h"
@@ -54,37 +55,17 @@ class Dispatcher {
   Task<> stop(Millis patience);
 
  private:
-  // A claimed span on its way: `entries` are those not loaded yet.
-  struct Span {
-    ClaimedSpan claim;
-    std::vector<std::uint32_t> finished;  // sorted; indices that result groups held at the claim
-    std::vector<PlanEntry> entries;
-    std::size_t next = 0;
-    std::unique_ptr<BlobReader> input;
-    std::int64_t unsaved = 0;  // lines without a saved result
-    bool lost = false;         // another claim has it now
-  };
-  using Spans = std::vector<std::shared_ptr<Span>>;
-  struct Line {
-    std::shared_ptr<Span> span;          // shared by its lines and their results; the last one lets it go
-    std::uint32_t index = 0, bytes = 0;  // as in PlanEntry
-    int attempts = 0, deaths = 0;        // see retry::Past
-    Millis took{};                       // with engines, so far
-    std::string custom_id_json, body;
-  };
+  using Spans = std::vector<std::shared_ptr<HeldSpan>>;
   struct Result {
-    std::shared_ptr<Span> span;
+    std::shared_ptr<HeldSpan> span;
     std::uint32_t index = 0;
     std::string custom_id_json;
     LineOutcome outcome;
   };
-  // Lines of one model that wait for a slot, and where more come from.
+  // Of one model.
   struct Queue {
-    std::deque<Line> lines;
-    std::size_t bytes = 0;
-    std::deque<std::shared_ptr<Span>> spans;
+    LineQueue lines;
     bool more_begun = true, more_waiting = true;  // a claim may find spans of such batches
-    std::size_t wanted = 0;
     std::int64_t under_way = 0;
   };
   // A batch with lines under way or answers not saved yet.
@@ -94,11 +75,7 @@ class Dispatcher {
     std::size_t unsaved = 0;
     Event saved;
     bool draining = false;
-  };
-  // What was claimed and loaded of a batch when it was paused.
-  struct Paused {
-    std::deque<Line> lines;
-    std::deque<std::shared_ptr<Span>> spans;
+    AnswerLengths lengths;
   };
   class Custody;
   struct Saved {
@@ -108,20 +85,20 @@ class Dispatcher {
 
   Task<> run();
   void engines_changed();
+  void set_aside(const BatchId& id);
   void requeue_due();
   bool may_send() const;
   void start_lines();
   // A batch that waits begins only when a slot has nothing else to do, so that one of higher priority can still pass
   // it.
   bool may_begin(const std::string& model, const Queue& queue) const;
-  bool wants_lines(const std::string& model, const Queue& queue) const;
   Task<> refill();
-  Task<> refill(std::string model);
+  Task<> claim(std::string model);
+  Task<> load(std::string model);
   bool was_drained(const BatchId& id) const;
-  std::vector<Line> load(const std::shared_ptr<Span>& span);
   Task<> attempt(Line line, Slot slot);
   // Forgets the waiting lines of such spans.
-  void forget(const std::function<bool(const Span&)>& gone);
+  void forget(const std::function<bool(const HeldSpan&)>& gone);
   Task<> save();
   Task<> heartbeat();
   Spans held();
@@ -137,17 +114,17 @@ class Dispatcher {
   asio::io_context& loop_;
   Clock& clock_;
   Db& db_;
-  BlobStore& blobs_;
   Engines& engines_;
   Estimator& estimator_;
   Options options_;
   BatchDone batch_done_;
 
-  std::vector<std::weak_ptr<Span>> claimed_;  // wherever its lines are by now; some are gone
-  std::map<std::string, Queue> queues_;       // by model
-  std::multimap<Moment, Line> retries_;       // by the time they fall due
+  std::vector<std::weak_ptr<HeldSpan>> claimed_;  // wherever its lines are by now; some are gone
+  std::map<std::string, Queue> queues_;           // by model
+  std::multimap<Moment, Line> retries_;           // by the time they fall due
   std::map<BatchId, Active> active_;
-  std::map<BatchId, Paused> paused_;
+  std::map<BatchId, LineQueue::Parts> paused_;  // what was in the queue of a batch that is paused
+
   std::vector<Result> results_, saving_;
   std::size_t unsaved_bytes_ = 0;
   Moment oldest_result_{}, lease_until_{};
@@ -155,7 +132,7 @@ class Dispatcher {
   std::vector<BatchId> drained_while_refilling_;
   std::minstd_rand random_;
   AnswerParser answers_;
-  LineParser lines_;  // used by one load() at a time
+  LineLoader loader_;
 
   Event wake_, refill_wanted_, have_results_, quiet_;
   asio::thread_pool reading_{1};

@@ -115,6 +115,50 @@ TEST(DispatcherTest, ABatchOfManySpansIsSentOnceInItsOrder) {
   EXPECT_EQ(process.batch(id).counts, (Counts{lines, lines, 0}));
 }
 
+TEST(DispatcherTest, EachEngineGetsNeighboursOfThePlan) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& a = process.add_engine({.name = "a", .slots = 2});
+  ScriptedEngine& b = process.add_engine({.name = "b", .slots = 2});
+  a.hold();
+  b.hold();
+  process.start_dispatcher();
+  process.submit_running(input_lines(0, 100));
+  ASSERT_TRUE(process.until([&] { return a.in_flight() + b.in_flight() == 4; }));
+  EXPECT_EQ(a.bodies, bodies(0, 2));
+  EXPECT_EQ(b.bodies, bodies(50, 52));
+  a.release();
+  ASSERT_TRUE(process.until([&] { return a.bodies.size() == 98; }));  // what b has under way stays its own
+  b.release();
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+  EXPECT_EQ(b.bodies, bodies(50, 52));
+}
+
+TEST(DispatcherTest, TheLongestOfTheLastLinesGoesFirst) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 2});
+  engine.hold();
+  process.start_dispatcher();
+  std::string input;
+  for (const int limit : {5, 5, 5, 5, 5, 40}) {
+    input += fmt::format(R"({{"custom_id":"{}","method":"POST","url":"/v1/chat/completions","body":)"
+                         R"({{"model":"m","messages":[],"max_tokens":{}}}}})"
+                         "\n",
+                         input.size(), limit);
+  }
+  process.submit_running(input);
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 2; }));
+  engine.release(1);
+  process.settle();  // three lines wait for two slots, and the dispatcher has seen that none is to come
+  engine.release(1);
+  ASSERT_TRUE(process.until([&] { return engine.bodies.size() == 4; }));
+  EXPECT_EQ(engine.bodies[2].find("40"), std::string::npos);
+  EXPECT_NE(engine.bodies[3].find("40"), std::string::npos);
+  engine.release();
+  ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
+}
+
 TEST(DispatcherTest, MeasuresLinesWhileTheyAreUnderWay) {
   Disk disk;
   Process process(disk, saving_at_once());

@@ -93,14 +93,14 @@ bool Engines::takes_more(const Item& item, std::string_view model) const {
   return item.held_until <= clock_.monotonic() && !item.alone && serves(item, model);
 }
 
-std::optional<std::size_t> Engines::best(std::string_view model) const {
+std::optional<std::size_t> Engines::best(std::string_view model, const Chooser& has_line) const {
   std::optional<std::size_t> best;
   double best_load = 1.0;  // of what it is given at a time
   for (std::size_t i = 0; i < items_.size(); ++i) {
     const Item& item = items_[i];
     if (!takes_more(item, model)) continue;
     const double load = static_cast<double>(item.in_flight) / item.window.size();
-    if (load < best_load) {
+    if (load < best_load && (!has_line || has_line(i))) {
       best = i;
       best_load = load;
     }
@@ -108,8 +108,8 @@ std::optional<std::size_t> Engines::best(std::string_view model) const {
   return best;
 }
 
-std::optional<Slot> Engines::acquire(std::string_view model) {
-  const auto number = best(model);
+std::optional<Slot> Engines::acquire(std::string_view model, const Chooser& has_line) {
+  const auto number = best(model, has_line);
   if (!number) return std::nullopt;
   return Slot(*this, *number, false);
 }
@@ -143,10 +143,12 @@ std::vector<std::string> Engines::models() const {
   return {all.begin(), all.end()};
 }
 
-int Engines::slots(std::string_view model) const {
-  int total = 0;
-  for (const Item& item : items_) total += serves(item, model) ? item.engine->slots() : 0;
-  return total;
+std::map<std::size_t, int> Engines::serving(std::string_view model) const {
+  std::map<std::size_t, int> slots;
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    if (serves(items_[i], model)) slots[i] = items_[i].engine->slots();
+  }
+  return slots;
 }
 
 bool Engines::is_gone(std::string_view model) const {

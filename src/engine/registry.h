@@ -1,4 +1,5 @@
 #pragma once
+#include <map>
 #include <memory>
 #include <set>
 
@@ -28,6 +29,8 @@ class Slot {
   Slot& operator=(Slot&&) = delete;
   ~Slot();
   Engine& engine() const;
+  // Of its engine, as Engines::serving() counts them.
+  std::size_t number() const { return number_; }
   // What came of the request. The engine takes no further one for as long as `hold`.
   void report(Sign sign, Millis hold);
   // Of a slot from acquire_alone(): returns when the engine has nothing else under way. False when it no longer serves
@@ -63,19 +66,21 @@ class Engines {
     return [this] { look_again(); };
   }
 
-  // A slot at the ready engine with the most room for this model; nothing when none has any.
-  std::optional<Slot> acquire(std::string_view model);
+  // A slot at the ready engine with the most room for this model, of those that the caller has a line for; nothing when
+  // none has any.
+  using Chooser = std::function<bool(std::size_t engine)>;
+  std::optional<Slot> acquire(std::string_view model, const Chooser& has_line = nullptr);
   // A slot at an engine that gives no other as long as it is there; see Slot::alone().
   std::optional<Slot> acquire_alone(std::string_view model);
   // Whether acquire() would give one.
-  bool has_room(std::string_view model) const { return best(model).has_value(); }
+  bool has_room(std::string_view model) const { return best(model, nullptr).has_value(); }
   // The earliest end of a hold that keeps a ready engine from working.
   std::optional<Moment> next_release() const;
 
   // Models that some ready engine serves, sorted.
   std::vector<std::string> models() const;
-  // Slots of the ready engines that serve it.
-  int slots(std::string_view model) const;
+  // The ready engines that serve it, by number, and their slots.
+  std::map<std::size_t, int> serving(std::string_view model) const;
   // No engine is to be expected to serve it: one is up, and each has said that it serves others.
   bool is_gone(std::string_view model) const;
   using Models = std::set<std::string, std::less<>>;
@@ -103,7 +108,7 @@ class Engines {
     bool alone = false;  // a slot is all that it gives
   };
   void look_again();
-  std::optional<std::size_t> best(std::string_view model) const;
+  std::optional<std::size_t> best(std::string_view model, const Chooser& has_line) const;
   bool serves(const Item& item, std::string_view model) const;
   // Whether nothing but its size keeps the engine from having one more.
   bool takes_more(const Item& item, std::string_view model) const;

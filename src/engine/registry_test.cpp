@@ -10,6 +10,8 @@
 namespace penstock {
 namespace {
 
+using Serving = std::map<std::size_t, int>;  // by engine
+
 class RegistryTest : public testing::Test {
  protected:
   ScriptedEngine& add(const std::string& name, int slots, std::vector<std::string> models = {"m"}) {
@@ -66,13 +68,13 @@ TEST_F(RegistryTest, OnlyReadyEnginesOfTheModelGiveSlots) {
   ScriptedEngine& a = add("a", 2, {"m", "n"});
   add("b", 1, {"n"});
   EXPECT_FALSE(engines.acquire("x"));
-  EXPECT_EQ(engines.slots("m"), 2);
-  EXPECT_EQ(engines.slots("n"), 3);
-  EXPECT_EQ(engines.slots("x"), 0);
+  EXPECT_EQ(engines.serving("m"), Serving({{0, 2}}));
+  EXPECT_EQ(engines.serving("n"), Serving({{0, 2}, {1, 1}}));
+  EXPECT_EQ(engines.serving("x"), Serving());
   EXPECT_EQ(engines.models(), (std::vector<std::string>{"m", "n"}));
   a.set_ready(false);
   EXPECT_FALSE(engines.acquire("m"));
-  EXPECT_EQ(engines.slots("m"), 0);
+  EXPECT_EQ(engines.serving("m"), Serving());
   EXPECT_EQ(engines.models(), std::vector<std::string>{"n"});
   EXPECT_EQ(take_all("n"), "b");
 }

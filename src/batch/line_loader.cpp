@@ -1,0 +1,65 @@
+#include "batch/line_loader.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "batch/plan.h"
+
+namespace penstock {
+namespace {
+
+constexpr std::size_t kWindowBytes = 1 << 20;  // read at once, unless one line is longer
+constexpr std::size_t kGapBytes = 4096;        // read over rather than around
+
+}  // namespace
+
+void LineLoader::open(Stretch& stretch) {
+  HeldSpan& span = *stretch.span;
+  const auto plan = blobs_.open(plan_key(span.claim.input_file_id));
+  if (!span.input) span.input = blobs_.open(span.claim.input_file_id.value);
+  if (!plan || !span.input) throw std::runtime_error("the input file or the plan of a running batch is gone");
+  stretch.entries = read_plan(*plan, stretch.first, stretch.count);
+  std::erase_if(stretch.entries, [&](const PlanEntry& entry) {
+    return std::binary_search(span.finished.begin(), span.finished.end(), entry.index);
+  });
+  stretch.opened = true;
+}
+
+// Reads neighbours in the file with one read.
+std::vector<Line> LineLoader::load(Stretch& stretch) {
+  if (!stretch.opened) open(stretch);
+  std::vector<Line> lines;
+  std::string window;
+  const auto& entries = stretch.entries;
+  std::size_t loaded = 0, next = stretch.next;
+  while (next < entries.size() && loaded < kWindowBytes) {
+    const std::size_t first = next;
+    std::uint64_t end = entries[first].offset + entries[first].length;
+    std::size_t last = first + 1;
+    while (last < entries.size() && entries[last].offset >= end && entries[last].offset - end <= kGapBytes &&
+           entries[last].offset + entries[last].length - entries[first].offset <= kWindowBytes) {
+      end = entries[last].offset + entries[last].length;
+      ++last;
+    }
+    const std::size_t size = end - entries[first].offset;
+    window.clear();
+    window.reserve(size + kLinePadding);
+    stretch.span->input->read_at(entries[first].offset, size, window);
+    if (window.size() != size) throw std::runtime_error("the input file is shorter than its plan says");
+    for (; next < last; ++next) {
+      const PlanEntry& entry = entries[next];
+      const std::string_view text(window.data() + (entry.offset - entries[first].offset), entry.length);
+      const LineParts parts = parser_.cut(text);
+      lines.push_back({.span = stretch.span,
+                       .index = entry.index,
+                       .bytes = entry.length,
+                       .custom_id_json = std::string(parts.custom_id_json),
+                       .body = std::string(parts.body)});
+    }
+    loaded += size;
+  }
+  stretch.next = next;  // only now: a read that failed is done again
+  return lines;
+}
+
+}  // namespace penstock

@@ -1,0 +1,23 @@
+#pragma once
+#include "batch/line_queue.h"
+#include "model/line_parser.h"
+
+namespace penstock {
+
+// Reads the lines of a stretch: its plan entries, then the bytes that they name. Blocks; one call at a time.
+class LineLoader {
+ public:
+  explicit LineLoader(BlobStore& blobs) : blobs_(blobs) {}
+
+  // The next lines, about a megabyte of them. Throws when the files cannot be read or are not what was validated; the
+  // stretch is then as it was.
+  std::vector<Line> load(Stretch& stretch);
+
+ private:
+  void open(Stretch& stretch);
+
+  BlobStore& blobs_;
+  LineParser parser_;
+};
+
+}  // namespace penstock

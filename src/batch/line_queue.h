@@ -1,0 +1,103 @@
+#pragma once
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "base/clock.h"
+#include "blob/blob_store.h"
+#include "model/types.h"
+
+namespace penstock {
+
+// A claimed span on its way: shared by its stretches, its lines and their results. The last one lets it go.
+struct HeldSpan {
+  ClaimedSpan claim;
+  std::vector<std::uint32_t> finished;  // sorted; indices that result groups held at the claim
+  std::int64_t unsaved = 0;             // lines without a saved result
+  bool lost = false;                    // another claim has it now
+  std::unique_ptr<BlobReader> input;    // LineLoader's
+};
+
+// Entries of a span that have not all been read yet.
+struct Stretch {
+  std::shared_ptr<HeldSpan> span;
+  std::uint32_t first = 0, count = 0;  // plan entries
+  std::vector<PlanEntry> entries;      // LineLoader's: once the plan was read, those still to do
+  std::size_t next = 0;
+  bool opened = false;
+
+  bool is_read() const { return opened && next == entries.size(); }
+};
+
+// A line that waits for a slot, or has one.
+struct Line {
+  std::shared_ptr<HeldSpan> span;
+  std::uint32_t index = 0, bytes = 0;  // as in PlanEntry
+  int attempts = 0, deaths = 0;        // see retry::Past
+  Millis took{};                       // with engines, so far
+  std::string custom_id_json, body;
+};
+
+// The lines of one model that wait for a slot. Each engine has a lane of its own, filled with stretches of the plan, so
+// that lines which share a prefix meet at one engine's cache. One that has nothing left takes half of the longest lane.
+// Loop thread only.
+class LineQueue {
+ public:
+  // By their numbers, how many requests at a time each engine is given. What is in the lanes of others is for any.
+  using Slots = std::map<std::size_t, int>;
+  void set_engines(const Slots& slots);
+
+  // From a claim, in the plan's order.
+  void add(const std::vector<std::shared_ptr<HeldSpan>>& spans);
+  // The next stretch to read, when some lane is running short; nothing when none is, or there is nothing to read.
+  std::shared_ptr<Stretch> next_to_read();
+  // Whether some lane is running short and there is nothing to read: a claim is wanted.
+  bool runs_dry() const;
+  // What was read of the stretch that next_to_read() gave last.
+  void loaded(const Stretch& stretch, std::vector<Line> lines);
+  // For any engine, before all others.
+  void push_front(Line line);
+
+  // Nothing waits.
+  bool empty() const { return waiting_ == 0; }
+  // How many lines wait.
+  std::size_t size() const { return waiting_; }
+  // Whether take(engine) has one.
+  bool has_line_for(std::size_t engine) const;
+  // The line that push_front() brought last, if it still waits.
+  const Line* front() const { return for_any_.empty() ? nullptr : &for_any_.front(); }
+  // The next line for that engine. `expect`, when nothing is to come behind what waits, tells how long a line will take
+  // against others: one that alone takes as long as all that waits would over all slots goes first, for the last line
+  // to end is the batch's end.
+  Line take(std::size_t engine, const std::function<double(const Line&)>& expect = nullptr);
+
+  // Takes out all of such spans.
+  struct Parts {
+    std::deque<Line> lines;
+    std::deque<std::shared_ptr<Stretch>> stretches;
+    void append(Parts&& more);
+  };
+  Parts remove(const std::function<bool(const HeldSpan&)>& gone);
+  // Puts back what remove() took out, for any engine and before all others.
+  void restore(Parts parts);
+
+ private:
+  struct Lane {
+    int slots = 0;
+    std::deque<Line> lines;
+    std::size_t bytes = 0;
+    std::shared_ptr<Stretch> stretch;  // what is read into it
+  };
+  bool is_short(const Lane& lane) const;
+  void take_half_of_longest(Lane& thief);
+  Line take_longest(std::deque<Line>& lines, const std::function<double(const Line&)>& expect) const;
+
+  std::deque<Line> for_any_;
+  std::map<std::size_t, Lane> lanes_;
+  std::deque<std::shared_ptr<Stretch>> unread_;
+  std::size_t waiting_ = 0;
+  std::size_t slots_ = 0;
+};
+
+}  // namespace penstock
