@@ -122,32 +122,32 @@ void LineQueue::take_half_of_longest(Lane& thief) {
 Line LineQueue::take(std::size_t engine, const std::function<double(const Line&)>& expect) {
   assert(has_line_for(engine));
   --waiting_;
-  if (!for_any_.empty()) return take_longest(for_any_, expect);
+  if (!for_any_.empty()) {
+    Line line = std::move(for_any_.front());
+    for_any_.pop_front();
+    return line;
+  }
   Lane& lane = lanes_.at(engine);
   if (lane.lines.empty()) take_half_of_longest(lane);
-  Line line = take_longest(lane.lines, expect);
+  const auto chosen = expect ? next_in(lane, expect) : lane.lines.begin();
+  Line line = std::move(*chosen);
+  lane.lines.erase(chosen);
   lane.bytes -= line.body.size();
   return line;
 }
 
-// The first one, unless another would outlast all the rest.
-Line LineQueue::take_longest(std::deque<Line>& lines, const std::function<double(const Line&)>& expect) const {
-  auto chosen = lines.begin();
+std::deque<Line>::iterator LineQueue::next_in(Lane& lane, const std::function<double(const Line&)>& expect) const {
+  const auto first = lane.lines.begin();
   const bool all_is_here = unread_.empty() && std::none_of(lanes_.begin(), lanes_.end(),
                                                            [](const auto& item) { return item.second.stretch; });
-  if (expect && all_is_here && waiting_ < 4 * slots_) {
-    double sum = 0;
-    for (const Line& line : for_any_) sum += expect(line);
-    for (const auto& [engine, lane] : lanes_) {
-      for (const Line& line : lane.lines) sum += expect(line);
-    }
-    const auto longest = std::max_element(lines.begin(), lines.end(),
-                                          [&](const Line& a, const Line& b) { return expect(a) < expect(b); });
-    if (expect(*longest) * static_cast<double>(slots_) >= sum) chosen = longest;
+  if (!all_is_here || waiting_ >= 4 * slots_) return first;  // so many are not outlasted by one
+  double sum = 0;
+  for (const auto& [engine, other] : lanes_) {
+    for (const Line& line : other.lines) sum += expect(line);
   }
-  Line line = std::move(*chosen);
-  lines.erase(chosen);
-  return line;
+  const auto longest =
+      std::max_element(first, lane.lines.end(), [&](const Line& a, const Line& b) { return expect(a) < expect(b); });
+  return expect(*longest) * static_cast<double>(slots_) >= sum ? longest : first;
 }
 
 void LineQueue::Parts::append(Parts&& more) {

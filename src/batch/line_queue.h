@@ -65,7 +65,7 @@ class LineQueue {
   std::size_t size() const { return waiting_; }
   // Whether take(engine) has one.
   bool has_line_for(std::size_t engine) const;
-  // The line that push_front() brought last, if it still waits.
+  // The line that take() gives next to any engine; nothing when each has its own.
   const Line* front() const { return for_any_.empty() ? nullptr : &for_any_.front(); }
   // The next line for that engine. `expect`, when nothing is to come behind what waits, tells how long a line will take
   // against others: one that alone takes as long as all that waits would over all slots goes first, for the last line
@@ -91,7 +91,8 @@ class LineQueue {
   };
   bool is_short(const Lane& lane) const;
   void take_half_of_longest(Lane& thief);
-  Line take_longest(std::deque<Line>& lines, const std::function<double(const Line&)>& expect) const;
+  // The first one, unless another would outlast all that waits.
+  std::deque<Line>::iterator next_in(Lane& lane, const std::function<double(const Line&)>& expect) const;
 
   std::deque<Line> for_any_;
   std::map<std::size_t, Lane> lanes_;
