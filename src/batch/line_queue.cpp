@@ -68,9 +68,8 @@ std::shared_ptr<Stretch> LineQueue::next_to_read() {
 }
 
 bool LineQueue::runs_dry() const {
-  return unread_.empty() && std::any_of(lanes_.begin(), lanes_.end(), [&](const auto& item) {
-           return !item.second.stretch && is_short(item.second);
-         });
+  return waiting_ < 2 * slots_ && unread_.empty() &&
+         std::none_of(lanes_.begin(), lanes_.end(), [](const auto& item) { return item.second.stretch; });
 }
 
 // The engine may have gone while its stretch was read.

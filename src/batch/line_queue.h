@@ -52,7 +52,7 @@ class LineQueue {
   void add(const std::vector<std::shared_ptr<HeldSpan>>& spans);
   // The next stretch to read, when some lane is running short; nothing when none is, or there is nothing to read.
   std::shared_ptr<Stretch> next_to_read();
-  // Whether some lane is running short and there is nothing to read: a claim is wanted.
+  // All is running short and there is nothing to read: a claim is wanted.
   bool runs_dry() const;
   // What was read of the stretch that next_to_read() gave last.
   void loaded(const Stretch& stretch, std::vector<Line> lines);
