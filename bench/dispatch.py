@@ -11,8 +11,6 @@ from pathlib import Path
 
 import lab
 
-POLL_SECONDS = 0.02
-STALL_SECONDS = 60
 CLOSED_LOOP_LINES_MAX = 50_000
 
 
@@ -28,56 +26,6 @@ def write_input(path, lines, seed):
                     {"role": "system", "content": "Classify the review as positive, negative or mixed, and say why."},
                     {"role": "user", "content": reviews[rng.randrange(len(reviews))]}],
                 "max_tokens": 64, "temperature": 0}))
-
-
-def upload(conn, path):
-    """A streamed multipart upload, as the OpenAI client sends it. Returns the file's id."""
-    boundary = "bench-5f0c6d1e"
-    head = (f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="input.jsonl"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n").encode()
-    tail = f"\r\n--{boundary}--\r\n".encode()
-    conn.putrequest("POST", "/v1/files")
-    conn.putheader("Content-Type", f"multipart/form-data; boundary={boundary}")
-    conn.putheader("Content-Length", str(len(head) + os.path.getsize(path) + len(tail)))
-    conn.endheaders(head)
-    with open(path, "rb") as f:
-        while chunk := f.read(1 << 18):
-            conn.send(chunk)
-    conn.send(tail)
-    response = conn.getresponse()
-    body = response.read()
-    if response.status != 200:
-        raise SystemExit(f"POST /v1/files: {response.status} {body!r}")
-    return json.loads(body)["id"]
-
-
-def create_batch(conn, file_id):
-    body = json.dumps({"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"})
-    conn.request("POST", "/v1/batches", body, {"Content-Type": "application/json"})
-    response = conn.getresponse()
-    answer = response.read()
-    if response.status != 200:
-        raise SystemExit(f"POST /v1/batches: {response.status} {answer!r}")
-    return json.loads(answer)["id"]
-
-
-def wait_for_end(conn, server, batch_id):
-    """Polls until the batch has ended. Returns the batch and what each GET took."""
-    gets, news, counts = [], time.monotonic(), None
-    while True:
-        server.check()
-        start = time.perf_counter()
-        batch = lab.get_json(conn, f"/v1/batches/{batch_id}")
-        gets.append(time.perf_counter() - start)
-        if batch["status"] in ("completed", "failed", "expired", "cancelled"):
-            return batch, gets
-        state = (batch["status"], batch["request_counts"])
-        if state != counts:
-            news, counts = time.monotonic(), state
-        elif time.monotonic() - news > STALL_SECONDS:
-            raise SystemExit(f"nothing moves any more, at {state}:\n{server.last_words()}")
-        time.sleep(POLL_SECONDS)
 
 
 def check_output(conn, file_id, lines):
@@ -99,21 +47,10 @@ def one_run(args, folder, input_path):
         engine_url = f"http://127.0.0.1:{int(engine.process.stdout.readline())}"
         limit = lab.closed_loop(args.bin / "bench/closed_loop", input_path, engine_url, args.slots,
                                 min(args.lines, CLOSED_LOOP_LINES_MAX))
-        port = lab.free_port()
-        server = lab.Process(
-            [args.bin / "penstock", "serve", "--listen", f"127.0.0.1:{port}", "--data", folder / "data",
-             "--engine", engine_url, "--slots", args.slots],
-            folder / "server.log",
-            # Only what is still unset: the environment may ask for other limits.
-            {key: os.environ.get(key, value) for key, value in {
-                "MAX_REQUESTS_PER_JOB": "0", "MAX_TOTAL_QUEUED_REQUESTS": "0",
-                "MAX_BATCH_FILE_BYTES": str(10**12)}.items()})
-        with server:
-            url = f"http://127.0.0.1:{port}"
-            lab.wait_until_answers(server, url, "/healthz")
+        with lab.serve(args.bin, folder, "--engine", engine_url, "--slots", args.slots) as (server, url):
             conn = lab.connection(url)
             start = time.monotonic()
-            file_id = upload(conn, input_path)
+            file_id = lab.upload(conn, input_path)
             upload_seconds = time.monotonic() - start
             upload_rss = server.peak_rss_mb()
             if args.pause:
@@ -121,7 +58,7 @@ def one_run(args, folder, input_path):
                 time.sleep(args.pause)
 
             server_cpu, engine_cpu, start = server.cpu_seconds(), engine.cpu_seconds(), time.monotonic()
-            batch, gets = wait_for_end(conn, server, create_batch(conn, file_id))
+            batch, gets = lab.wait_for_end(conn, server, lab.create_batch(conn, file_id))
             seconds = time.monotonic() - start
             server_cpu, engine_cpu = server.cpu_seconds() - server_cpu, engine.cpu_seconds() - engine_cpu
             if batch["status"] != "completed" or batch["request_counts"]["failed"] > 0:

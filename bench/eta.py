@@ -12,7 +12,6 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import dispatch
 import lab
 import utilisation
 
@@ -107,19 +106,15 @@ def one_run(args, folder, seed):
             engine_url = simulated_engine(args.token_ms / 1e3, args.prompt_weight)
         else:
             engine_url = stack.enter_context(utilisation.llama_server(args, folder)).url
-        port = lab.free_port()
-        server = stack.enter_context(lab.Process(
-            [args.bin / "penstock", "serve", "--listen", f"127.0.0.1:{port}", "--data", folder / "data",
-             "--engine", engine_url, "--slots", args.slots], folder / "server.log"))
-        url = f"http://127.0.0.1:{port}"
-        lab.wait_until_answers(server, url, "/healthz")
+        server, url = stack.enter_context(
+            lab.serve(args.bin, folder, "--engine", engine_url, "--slots", args.slots))
         conn = lab.connection(url)
         files = []
         for number in range(args.batches):
             path = folder / f"input-{number}.jsonl"
             write_input(path, args.lines, lengths[number % len(lengths)], rng)
-            files.append(dispatch.upload(conn, path))
-        created = {dispatch.create_batch(conn, file_id): time.time() for file_id in files}
+            files.append(lab.upload(conn, path))
+        created = {lab.create_batch(conn, file_id): time.time() for file_id in files}
         estimates, truth = watch(conn, server, created)
 
     completion, start = [], []

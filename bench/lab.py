@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+POLL_SECONDS = 0.02
+STALL_SECONDS = 60
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 # Whoever ends a benchmark early ends what it started, too.
@@ -108,6 +111,109 @@ def free_port():
         return s.getsockname()[1]
 
 
+@contextlib.contextmanager
+def serve(folder_of_programs, folder, *flags):
+    """A Penstock with a fresh data folder in `folder`. Yields its process and its URL."""
+    port = free_port()
+    server = Process(
+        [folder_of_programs / "penstock", "serve", "--listen", f"127.0.0.1:{port}", "--data", folder / "data", *flags],
+        folder / "server.log",
+        # Only what is still unset: the environment may ask for other limits.
+        {key: os.environ.get(key, value) for key, value in {
+            "MAX_REQUESTS_PER_JOB": "0", "MAX_TOTAL_QUEUED_REQUESTS": "0",
+            "MAX_BATCH_FILE_BYTES": str(10**12)}.items()})
+    with server:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_answers(server, url, "/healthz")
+        yield server, url
+
+
+def upload(conn, path):
+    """A streamed multipart upload, as the OpenAI client sends it. Returns the file's id."""
+    boundary = "bench-5f0c6d1e"
+    head = (f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="input.jsonl"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n").encode()
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    conn.putrequest("POST", "/v1/files")
+    conn.putheader("Content-Type", f"multipart/form-data; boundary={boundary}")
+    conn.putheader("Content-Length", str(len(head) + os.path.getsize(path) + len(tail)))
+    conn.endheaders(head)
+    with open(path, "rb") as f:
+        while chunk := f.read(1 << 18):
+            conn.send(chunk)
+    conn.send(tail)
+    response = conn.getresponse()
+    body = response.read()
+    if response.status != 200:
+        raise SystemExit(f"POST /v1/files: {response.status} {body!r}")
+    return json.loads(body)["id"]
+
+
+def create_batch(conn, file_id):
+    body = json.dumps({"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"})
+    conn.request("POST", "/v1/batches", body, {"Content-Type": "application/json"})
+    response = conn.getresponse()
+    answer = response.read()
+    if response.status != 200:
+        raise SystemExit(f"POST /v1/batches: {response.status} {answer!r}")
+    return json.loads(answer)["id"]
+
+
+def wait_for_end(conn, server, batch_id):
+    """Polls until the batch has ended. Returns the batch and what each GET took."""
+    gets, news, counts = [], time.monotonic(), None
+    while True:
+        server.check()
+        start = time.perf_counter()
+        batch = get_json(conn, f"/v1/batches/{batch_id}")
+        gets.append(time.perf_counter() - start)
+        if batch["status"] in ("completed", "failed", "expired", "cancelled"):
+            return batch, gets
+        state = (batch["status"], batch["request_counts"])
+        if state != counts:
+            news, counts = time.monotonic(), state
+        elif time.monotonic() - news > STALL_SECONDS:
+            raise SystemExit(f"nothing moves any more, at {state}:\n{server.last_words()}")
+        time.sleep(POLL_SECONDS)
+
+
+def run(program, folder, input_path, lines, *flags, env=None):
+    """`penstock run` of that file. Returns the batch's makespan and the output tokens, by its own summary, and the wall
+    time of the whole command."""
+    start = time.monotonic()
+    done = subprocess.run([str(a) for a in (program, "run", input_path, "-o", folder / "output.jsonl", *flags)],
+                          stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+    wall = time.monotonic() - start
+    summary = re.search(r"(\d+) output tokens, ([\d.]+) s,", done.stderr)
+    if done.returncode != 0 or not summary:
+        raise SystemExit(f"penstock run ended with {done.returncode}:\n{done.stderr}")
+    with open(folder / "output.jsonl") as f:
+        count = sum(1 for _ in f)
+    if count != lines:
+        raise SystemExit(f"{count} output lines for {lines} input lines")
+    return float(summary[2]), int(summary[1]), wall
+
+
+class MockEngine:
+    """A running mock_engine."""
+
+    def __init__(self, process, url):
+        self.process, self.url = process, url
+
+    def stats(self, finished=None):
+        """mock_engine.cpp says what they are. `mean_in_flight` is until so many have finished."""
+        return get_json(connection(self.url), "/stats" + (f"?finished={finished}" if finished else ""))
+
+
+@contextlib.contextmanager
+def mock_engine(folder_of_programs, folder, *flags):
+    number = len(list(folder.glob("mock_engine-*.log")))
+    process = Process([folder_of_programs / "bench/mock_engine", *flags], folder / f"mock_engine-{number}.log")
+    with process:
+        yield MockEngine(process, f"http://127.0.0.1:{int(process.process.stdout.readline())}")
+
+
 def closed_loop(program, path, engine, in_flight, lines=None):
     """The limit: what a bare client gets out of the same engine."""
     argv = [str(program), str(path), "--engine", engine, "--in-flight", str(in_flight)]
@@ -135,6 +241,10 @@ def sentence(rng, size):
 
 def batch_line(custom_id, body):
     return json.dumps({"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}) + "\n"
+
+
+def lognormal(rng, median, sigma, low, high):
+    return min(high, max(low, round(median * rng.lognormvariate(0, sigma))))
 
 
 def median(values):

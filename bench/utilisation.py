@@ -4,10 +4,8 @@
 import argparse
 import contextlib
 import json
-import os
 import random
 import re
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -69,23 +67,10 @@ def llama_server(args, folder):
         yield Engine(engine, url)
 
 
-def penstock_run(args, folder, input_path, engine_flags):
-    """Returns the batch's makespan, the wall time of the whole command, and the output tokens."""
-    start = time.monotonic()
-    done = subprocess.run(
-        [args.bin / "penstock", "run", input_path, "-o", folder / "output.jsonl", "--slots", str(args.slots),
-         *engine_flags],
-        stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PENSTOCK_LLAMA_SERVER_ARGS": ",".join(thread_flags(args))})
-    wall = time.monotonic() - start
-    summary = re.search(r"(\d+) output tokens, ([\d.]+) s,", done.stderr)
-    if done.returncode != 0 or not summary:
-        raise SystemExit(f"penstock run ended with {done.returncode}:\n{done.stderr}")
-    with open(folder / "output.jsonl") as f:
-        count = sum(1 for _ in f)
-    if count != args.lines:
-        raise SystemExit(f"{count} output lines for {args.lines} input lines")
-    return float(summary[2]), wall, int(summary[1])
+def penstock_run(args, folder, input_path, *flags):
+    environment = {"PENSTOCK_LLAMA_SERVER_ARGS": ",".join(thread_flags(args))}
+    return lab.run(args.bin / "penstock", folder, input_path, args.lines, "--slots", args.slots, *flags,
+                   env=environment)
 
 
 def main():
@@ -116,7 +101,7 @@ def main():
             loops.append(limit["seconds"])
             tokens.add(limit["output_tokens"])
             with llama_server(args, folder) as engine:
-                makespan, wall, output = penstock_run(args, folder, input_path, ["--engine", engine.url])
+                makespan, output, wall = penstock_run(args, folder, input_path, "--engine", engine.url)
                 penstock_idle.append(engine.idle_seconds())
                 penstock_steps.append(engine.steps())
             makespans.append(makespan)
@@ -125,8 +110,8 @@ def main():
         managed = None
         if not args.no_managed:
             managed = penstock_run(args, folder, input_path,
-                                   ["--llama-server", args.llama_server, "--model", f"{MODEL}={args.gguf}"])
-            tokens.add(managed[2])
+                                   "--llama-server", args.llama_server, "--model", f"{MODEL}={args.gguf}")
+            tokens.add(managed[1])
     if len(tokens) != 1:
         raise SystemExit(f"the runs did not do the same work: output tokens {sorted(tokens)}")
 
@@ -148,7 +133,7 @@ def main():
         "ratios": [round(b / a, 3) for a, b in zip(loops, makespans)],
     }
     if managed:
-        result |= {"managed_seconds": round(managed[0], 2), "managed_wall_seconds": round(managed[1], 2)}
+        result |= {"managed_seconds": round(managed[0], 2), "managed_wall_seconds": round(managed[2], 2)}
     print(json.dumps(result))
 
 
