@@ -134,7 +134,8 @@ void App::add_engines(asio::io_context& loop, const Config& config) {
                                                                   .key = config.engine_key,
                                                                   .slots = config.slots ? config.slots : kRemoteSlots,
                                                                   .only_model = config.only_model,
-                                                                  .line_timeout = line_timeout},
+                                                                  .line_timeout = line_timeout,
+                                                                  .stream_answers = config.stream_answers},
                                               engines_.changed()));
   }
   int number = 0;

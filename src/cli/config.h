@@ -26,6 +26,7 @@ struct Config {
   int context = 4096;        // tokens a slot of a managed engine
   int line_timeout_s = 600;  // for one attempt at a line
   int line_attempts = 5;
+  bool stream_answers = false;  // of remote engines, so that bytes flow while they work on one
   bool worker = true;
   bool accept_when_offline = false;  // queue batches also while no worker is there
 

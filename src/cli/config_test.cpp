@@ -106,6 +106,8 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
       {"context", "99", "99", number(&Config::context)},
       {"line_timeout", "9", "9", number(&Config::line_timeout_s)},
       {"line_attempts", "9", "9", number(&Config::line_attempts)},
+      {"stream_answers", "true", "true",
+       [](const Config& c) { return std::string(c.stream_answers ? "yes" : "no"); }},
       {"worker", "false", "false", [](const Config& c) { return std::string(c.worker ? "yes" : "no"); }},
       {"accept_when_offline", "true", "true",
        [](const Config& c) { return std::string(c.accept_when_offline ? "yes" : "no"); }},

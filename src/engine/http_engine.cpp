@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "base/log.h"
+#include "model/answer_stream.h"
 
 namespace penstock {
 namespace {
@@ -38,6 +39,10 @@ std::vector<std::string> listed_models(const std::string& body) {
   }
   std::sort(models.begin(), models.end());  // some list them in another order each time
   return models;
+}
+
+bool is_event_stream(const Headers& headers) {
+  return headers.find("content-type").value_or("").starts_with("text/event-stream");
 }
 
 Answer::Kind answer_kind(SendFailure::Kind kind) {
@@ -154,9 +159,16 @@ Task<> HttpEngine::run() {
   }
 }
 
+Task<Answer::Kind> HttpEngine::cut_short() {
+  co_await look_again();
+  co_return ready_ ? Answer::Kind::broken : Answer::Kind::died;
+}
+
 Task<Answer> HttpEngine::send(std::string_view path, std::string_view body) {
   const std::string full = target(path);
-  const ClientRequest request{"POST", full, headers_, body};
+  const bool streamed = options_.stream_answers && can_stream(path);
+  const std::string asking = streamed ? asking_to_stream(path, body) : "";
+  const ClientRequest request{"POST", full, headers_, streamed ? asking : body};
   const int changes = models_changes_;
   const Greeting greeting{{"GET", models_target_, headers_, ""}, [this, changes](const ClientResponse& response) {
                             const auto models = models_in(response);
@@ -172,8 +184,7 @@ Task<Answer> HttpEngine::send(std::string_view path, std::string_view body) {
       trouble_ = answer.message;
       mark_down();
     } else if (response.error().kind == SendFailure::Kind::truncated) {
-      co_await look_again();
-      if (!ready_) answer.kind = Answer::Kind::died;
+      answer.kind = co_await cut_short();
     }
     co_return answer;
   }
@@ -183,6 +194,16 @@ Task<Answer> HttpEngine::send(std::string_view path, std::string_view body) {
     if (!ready_ || changes != models_changes_) answer.kind = Answer::Kind::unreachable;  // the model has gone, not it
   }
   answer.body = std::move(response->body);
+  if (streamed && answer.status == 200 && is_event_stream(response->headers)) {
+    auto whole = whole_answer(answer.body);
+    if (whole) {
+      answer.status = whole->status;
+      answer.body = std::move(whole->body);
+    } else {
+      answer.kind = co_await cut_short();
+      answer.message = "The engine's stream ended before its answer was complete.";
+    }
+  }
   if (const auto id = response->headers.find("x-request-id")) answer.request_id = *id;
   if (answer.status != 200) answer.retry_after = retry_after(response->headers);
   co_return answer;

@@ -19,6 +19,7 @@ class HttpEngine : public Engine {
     int slots = 64;
     std::string only_model;  // serve this model alone, also when the engine does not list its models
     Millis line_timeout{600'000};
+    bool stream_answers = false;  // ask for streams and put them together, so that bytes flow to whoever stands between
   };
 
   HttpEngine(asio::io_context& loop, Clock& clock, Options options, EngineChanged changed);
@@ -47,6 +48,8 @@ class HttpEngine : public Engine {
   Task<std::optional<Problem>> probe();
   // Probes it although it was ready.
   Task<> look_again();
+  // What an answer is that ended in the middle.
+  Task<Answer::Kind> cut_short();
   // With jitter, so that not all who wait for an engine come at once.
   Task<> pause(Millis time);
 

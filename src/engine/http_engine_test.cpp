@@ -390,5 +390,52 @@ TEST_F(HttpEngineTest, ALineThatTakesTooLongIsATimeoutAndTheEngineStaysReady) {
   EXPECT_EQ(changes, 0);
 }
 
+TEST_F(HttpEngineTest, AsksForAStreamAndPutsItTogetherWhenToldTo) {
+  up();
+  HttpEngine::Options options;
+  options.stream_answers = true;
+  start("", std::move(options));
+  ASSERT_TRUE(until_ready());
+  const std::string plain = answer;
+  answer = "data: {\"choices\":[{\"index\":0,\"text\":\"a\"}]}\n\ndata: [DONE]\n\n";
+  answer_headers = {{"Content-Type", "text/event-stream; charset=utf-8"}, {"X-Request-Id", "r"}};
+  Answer got = send(R"({"model":"m"})");
+  EXPECT_EQ(body, R"({"stream_options":{"include_usage":true},"stream":true,"model":"m"})");
+  EXPECT_EQ(got.kind, Answer::Kind::response);
+  EXPECT_EQ(got.status, 200);
+  EXPECT_EQ(got.body, R"({"choices":[{"index":0,"text":"a"}]})");
+  EXPECT_EQ(got.request_id, "r");
+
+  answer = "data: {\"error\":{\"code\":429}}\n\n";
+  got = send(R"({"model":"m"})");
+  EXPECT_EQ(got.status, 429);
+  EXPECT_EQ(got.body, R"({"error":{"code":429}})");
+
+  answer_headers.clear();
+  answer = plain;  // from an engine that knows no streams
+  got = send(R"({"model":"m"})");
+  EXPECT_EQ(got.kind, Answer::Kind::response);
+  EXPECT_EQ(got.body, plain);
+  got = run_task(loop, engine->send("/v1/embeddings", R"({"model":"m"})"));
+  EXPECT_EQ(body, R"({"model":"m"})");
+  EXPECT_EQ(got.body, plain);
+}
+
+TEST_F(HttpEngineTest, AStreamThatEndsTooEarlyIsAnAnswerThatWasCutOff) {
+  up();
+  HttpEngine::Options options;
+  options.stream_answers = true;
+  start("", std::move(options));
+  ASSERT_TRUE(until_ready());
+  answer = "data: {\"choices\":[{\"index\":0,\"text\":\"a\"}]}\n\n";
+  answer_headers = {{"Content-Type", "text/event-stream"}};
+  EXPECT_EQ(send(R"({"model":"m"})").kind, Answer::Kind::broken);
+  EXPECT_TRUE(engine->ready());
+  models = R"({"data":[]})";
+  models_status = 401;
+  EXPECT_EQ(send(R"({"model":"m"})").kind, Answer::Kind::died);
+  EXPECT_FALSE(engine->ready());
+}
+
 }  // namespace
 }  // namespace penstock
