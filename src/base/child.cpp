@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t kLineSizeMax = 4096;  // a longer line is cut into several
 
-[[noreturn]] void exec_child(char* const* argv, int output, int failure, pid_t parent) {
+[[noreturn]] void exec_child(char* const* argv, char* const* env, int output, int failure, pid_t parent) {
   // Only async-signal-safe calls between fork and exec.
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -33,7 +33,7 @@ constexpr std::size_t kLineSizeMax = 4096;  // a longer line is cut into several
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   // Whatever was opened without O_CLOEXEC: a listening socket in a child's hands would outlive us.
   ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
-  ::execvp(argv[0], argv);
+  ::execvpe(argv[0], argv, env);
   const int error = errno;
   [[maybe_unused]] const auto written = ::write(failure, &error, sizeof error);
   ::_exit(127);
@@ -43,12 +43,31 @@ std::system_error failed(const std::string& what) {
   return {errno, std::generic_category(), what};
 }
 
+// For exec, with its final null pointer.
+std::vector<char*> pointers(const std::vector<std::string>& texts) {
+  std::vector<char*> all;
+  for (const auto& text : texts) all.push_back(const_cast<char*>(text.c_str()));
+  all.push_back(nullptr);
+  return all;
+}
+
+std::vector<std::string> with_ours(std::map<std::string, std::string> env) {
+  for (char** ours = environ; *ours; ++ours) {
+    const std::string_view text = *ours;
+    const auto equals = text.find('=');
+    if (equals != std::string_view::npos) env.emplace(text.substr(0, equals), text.substr(equals + 1));
+  }
+  std::vector<std::string> all;
+  for (const auto& [name, value] : env) all.push_back(fmt::format("{}={}", name, value));
+  return all;
+}
+
 }  // namespace
 
-Child::Child(asio::io_context& loop, const std::vector<std::string>& argv) : pidfd_(loop), output_(loop) {
-  std::vector<char*> args;
-  for (const auto& arg : argv) args.push_back(const_cast<char*>(arg.c_str()));
-  args.push_back(nullptr);
+Child::Child(asio::io_context& loop, const std::vector<std::string>& argv, std::map<std::string, std::string> env)
+    : pidfd_(loop), output_(loop) {
+  const std::vector<std::string> environment = with_ours(std::move(env));
+  const std::vector<char*> args = pointers(argv), vars = pointers(environment);
 
   int output[2], failure[2];
   if (::pipe2(output, O_CLOEXEC) != 0) throw failed("pipe");
@@ -58,7 +77,7 @@ Child::Child(asio::io_context& loop, const std::vector<std::string>& argv) : pid
   }
   const pid_t parent = ::getpid();
   pid_ = ::fork();
-  if (pid_ == 0) exec_child(args.data(), output[1], failure[1], parent);
+  if (pid_ == 0) exec_child(args.data(), vars.data(), output[1], failure[1], parent);
   const int fork_error = errno;
   ::close(output[1]), ::close(failure[1]);
 

@@ -2,6 +2,7 @@
 #include <sys/types.h>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,9 +15,9 @@ namespace penstock {
 // its whole group.
 class Child {
  public:
-  // `argv[0]` is a path or a name looked up in PATH. Standard output and error both go to output(). Throws
-  // std::system_error when it cannot be started, with the name of the program.
-  Child(asio::io_context& loop, const std::vector<std::string>& argv);
+  // `argv[0]` is a path or a name looked up in our PATH. Its environment is ours and `env`, which wins. Standard output
+  // and error both go to read_line(). Throws std::system_error when it cannot be started, with the name of the program.
+  Child(asio::io_context& loop, const std::vector<std::string>& argv, std::map<std::string, std::string> env = {});
   ~Child();
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;

@@ -12,7 +12,9 @@
 
 #include "base/directory.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "batch/plan.h"
+#include "cli/model_setup.h"
 #include "engine/http_engine.h"
 #include "engine/managed_engine.h"
 
@@ -20,24 +22,6 @@ namespace penstock {
 namespace {
 
 namespace fs = std::filesystem;
-
-// The program as exec would find it. Throws UsageError when it is nowhere.
-std::string find_program(const std::string& name) {
-  if (name.find('/') != std::string::npos) {
-    if (::access(name.c_str(), X_OK) == 0) return fs::absolute(name);
-  } else if (const char* path = std::getenv("PATH")) {
-    std::string_view rest = path;
-    while (!rest.empty()) {
-      const auto colon = std::min(rest.find(':'), rest.size());
-      const std::string candidate = fmt::format("{}/{}", rest.substr(0, colon), name);
-      if (::access(candidate.c_str(), X_OK) == 0) return candidate;
-      rest.remove_prefix(std::min(colon + 1, rest.size()));
-    }
-  }
-  throw UsageError(fmt::format(
-      "llama_server: there is no program '{}'; build one with scripts/llama.sh, or name yours with --llama-server",
-      name));
-}
 
 Dispatcher::Options dispatcher_options(const std::string& worker, const Config& config) {
   Dispatcher::Options options;
@@ -65,6 +49,7 @@ DataDirectory::DataDirectory(const std::string& path) {
     ::close(lock_);
     throw UsageError(fmt::format("data: another penstock uses the folder {}; stop it, or name another folder", path_));
   }
+  ::mkdir(logs().c_str(), 0700);
   sockets_ = path_ + "/sockets";
   constexpr std::size_t kNameMax = 24;  // of a socket in there
   own_sockets_ = sockets_.size() + kNameMax >= sizeof(sockaddr_un::sun_path);
@@ -139,18 +124,25 @@ void App::add_engines(asio::io_context& loop, const Config& config) {
                                               engines_.changed()));
   }
   int number = 0;
-  for (const auto& [name, path] : config.models) {
-    if (!config.only_model.empty() && config.only_model != name) continue;
-    if (!fs::exists(path)) throw UsageError(fmt::format("models: {}: there is no file {}", name, path));
+  for (const ModelConfig& model : config.models) {
+    if (!config.only_model.empty() && config.only_model != model.name) continue;
+    const ModelSetup setup = set_up(model, config);
+    if (!setup.faults.empty()) throw UsageError(setup.faults.front());
+    if (setup.gguf) {
+      log::info("model {}: {} slots of {} tokens, in {}", model.name, setup.slots, setup.context,
+                memory_text(setup.need.total()));
+    }
+    for (const std::string& advice : setup.advice) log::info("model {}: {}", model.name, advice);
     engines_.add(std::make_unique<ManagedEngine>(
         loop, clock_,
-        ManagedEngine::Options{.program = find_program(config.llama_server),
-                               .model = name,
-                               .gguf = path,
+        ManagedEngine::Options{.model = model.name,
+                               .path = model.path,
+                               .command = setup.command,
+                               .env = model.env,
                                .socket = fmt::format("{}/{}.sock", data_.sockets(), number++),
-                               .slots = config.slots ? config.slots : kManagedSlots,
-                               .context = config.context,
-                               .extra_args = config.llama_server_args,
+                               .log = fmt::format("{}/{}.log", data_.logs(), file_name_of(model.name)),
+                               .slots = setup.slots ? setup.slots : kRemoteSlots,
+                               .context = setup.context ? setup.context : kContextDefault,
                                .line_timeout = line_timeout},
         engines_.changed()));
   }

@@ -20,6 +20,7 @@ class DataDirectory {
   const std::string& path() const { return path_; }
   std::string database() const { return path_ + "/penstock.db"; }
   std::string blobs() const { return path_ + "/blobs"; }
+  std::string logs() const { return path_ + "/logs"; }  // of managed engines
   // A folder for sockets, short enough for their addresses.
   const std::string& sockets() const { return sockets_; }
 

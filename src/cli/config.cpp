@@ -2,13 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <toml++/toml.h>
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
 
 #include "base/error.h"
+#include "engine/memory_fit.h"
 #include "net/http_client.h"
 
 namespace penstock {
@@ -44,21 +45,6 @@ bool parse_bool(const std::string& text) {
   throw UsageError("expected true or false");
 }
 
-std::string quote(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c;
-  }
-  return out + "\"";
-}
-
-std::string quote_list(const Values& values) {
-  std::string out;
-  for (const auto& value : values) out += fmt::format("{}{}", out.empty() ? "" : ", ", quote(value));
-  return fmt::format("[{}]", out);
-}
-
 void set_listen(Config& c, const Values& v) {
   const auto colon = v.back().rfind(':');
   if (colon == std::string::npos || colon == 0) throw UsageError("expected HOST:PORT, such as 127.0.0.1:4080");
@@ -81,10 +67,10 @@ void set_model(Config& c, const Values& v) {
   const std::string& text = v.back();
   if (const auto equals = text.find('='); equals != std::string::npos) {
     c.only_model = text.substr(0, equals);
-    c.models = {{c.only_model, text.substr(equals + 1)}};
+    c.models = {ModelConfig{.name = c.only_model, .path = text.substr(equals + 1)}};
   } else if (text.ends_with(".gguf")) {
     c.only_model = fs::path(text).stem();
-    c.models = {{c.only_model, text}};
+    c.models = {ModelConfig{.name = c.only_model, .path = text}};
   } else {
     c.only_model = text;
   }
@@ -160,10 +146,18 @@ const std::vector<Setting>& all_settings() {
        [](const Config& c) { return quote_list(c.llama_server_args); }},
       integer_setting(
           {"slots", "--slots", "PENSTOCK_SLOTS",
-           fmt::format("requests at a time for each engine (0: {}, or {} at a URL)", kManagedSlots, kRemoteSlots)},
+           fmt::format("requests at a time for each engine (0: what fits into memory, at most {}; {} where we cannot "
+                       "tell)",
+                       kManagedSlots, kRemoteSlots)},
           &Config::slots, 0, 100'000),
-      integer_setting({"context", "--context", "PENSTOCK_CONTEXT", "tokens of context a slot of a llama-server"},
-                      &Config::context, 64, 10'000'000),
+      integer_setting({"context", "--context", "PENSTOCK_CONTEXT",
+                       fmt::format("tokens of context a slot of an engine of ours (0: {}, or what its model has)",
+                                   kContextDefault)},
+                      &Config::context, 0, 10'000'000),
+      integer_setting({"swap_after", "--swap-after", "PENSTOCK_SWAP_AFTER",
+                       "seconds that a model keeps its device while others have work of the same priority (0: to its "
+                       "last line)"},
+                      &Config::swap_after_s, 0, 1'000'000),
       integer_setting(
           {"line_timeout", "--line-timeout", "PENSTOCK_LINE_TIMEOUT", "seconds that an engine has for a line"},
           &Config::line_timeout_s, 1, 86'400),
@@ -236,9 +230,23 @@ std::string scalar_text(const toml::node& node, const std::string& key, const st
   throw UsageError(fmt::format("{}: {}: expected a string, a whole number, true or false", file, key));
 }
 
-std::string from_folder(const fs::path& folder, const std::string& path, PathKind kind) {
-  const bool as_it_is = kind == PathKind::none || (kind == PathKind::program && path.find('/') == std::string::npos);
-  return as_it_is ? path : (folder / path).lexically_normal().string();
+std::string resolved(const fs::path& folder, const std::string& value, PathKind kind) {
+  if (kind == PathKind::path) return from_folder(folder, value);
+  return kind == PathKind::program ? program_from_folder(folder, value) : value;
+}
+
+// In the order of the file, since the first one is loaded first.
+std::vector<ModelConfig> models_in(const toml::node& node, const fs::path& folder) {
+  const auto* table = node.as_table();
+  if (!table) throw UsageError("models: expected a table of NAME = \"FILE.gguf\"");
+  std::vector<std::pair<toml::source_position, ModelConfig>> found;
+  for (const auto& [name, model] : *table) {
+    found.emplace_back(model.source().begin, parse_model(std::string(name.str()), model, folder));
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<ModelConfig> models;
+  for (auto& [position, model] : found) models.push_back(std::move(model));
+  return models;
 }
 
 void apply_file(Config& config, Origins& origins, const std::string& file) {
@@ -251,13 +259,12 @@ void apply_file(Config& config, Origins& origins, const std::string& file) {
   const fs::path folder = fs::path(file).parent_path();
   for (const auto& [toml_key, node] : table) {
     const std::string key(toml_key.str());
-    if (key == "models") {
-      const auto* models = node.as_table();
-      if (!models) throw UsageError(fmt::format("{}: models: expected a table of NAME = \"FILE.gguf\"", file));
-      for (const auto& [name, path] : *models) {
-        const auto* text = path.as_string();
-        if (!text) throw UsageError(fmt::format("{}: models.{}: expected the path of a GGUF file", file, name.str()));
-        config.models[std::string(name.str())] = from_folder(folder, text->get(), PathKind::path);
+    if (key == "models" || key == "devices") {
+      try {
+        if (key == "models") config.models = models_in(node, folder);
+        if (key == "devices") config.devices = parse_devices(node);
+      } catch (const UsageError& e) {
+        throw UsageError(fmt::format("{}: {}", file, e.what()));
       }
       origins[key] = file;
       continue;
@@ -266,7 +273,8 @@ void apply_file(Config& config, Origins& origins, const std::string& file) {
     if (!setting) {
       Values known;
       for (const Setting& s : all_settings()) known.push_back(s.info.key);
-      throw UsageError(fmt::format("{}: unknown key '{}'; known are {}, models", file, key, fmt::join(known, ", ")));
+      throw UsageError(
+          fmt::format("{}: unknown key '{}'; known are {}, models, devices", file, key, fmt::join(known, ", ")));
     }
     Values values;
     if (const auto* array = node.as_array()) {
@@ -276,7 +284,7 @@ void apply_file(Config& config, Origins& origins, const std::string& file) {
       values = {scalar_text(node, key, file)};
     }
     if (values.empty()) continue;
-    values.back() = from_folder(folder, values.back(), setting->path);
+    values.back() = resolved(folder, values.back(), setting->path);
     apply(config, origins, *setting, values, file);
   }
 }
@@ -337,7 +345,11 @@ std::string print_config(const GivenFlags& flags, const std::optional<std::strin
     out += fmt::format("{}{} = {}  # {}\n", empty ? "# " : "", setting.info.key, value, origin(setting.info.key));
   }
   out += fmt::format("\n[models]  # {}\n", origin("models"));
-  for (const auto& [name, path] : config.models) out += fmt::format("{} = {}\n", quote(name), quote(path));
+  for (const ModelConfig& model : config.models) out += print_model(model) + "\n";
+  if (!config.devices.empty()) out += fmt::format("\n[devices]  # {}\n", origin("devices"));
+  for (const auto& [name, memory] : config.devices) {
+    out += fmt::format("{}.memory = \"{}KB\"\n", quote(name), memory >> 10);
+  }
   return out;
 }
 

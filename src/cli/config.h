@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/model_config.h"
 #include "model/types.h"
 
 namespace penstock {
@@ -16,14 +17,16 @@ struct Config {
   std::uint16_t listen_port = 4080;
   std::string data = "penstock-data";
 
-  std::vector<std::string> engines;           // URLs of remote engines
-  std::string engine_key;                     // bearer token for them
-  std::map<std::string, std::string> models;  // name -> GGUF file, each served by a llama-server of ours
-  std::string only_model;                     // serve this one alone
+  std::vector<std::string> engines;             // URLs of remote engines
+  std::string engine_key;                       // bearer token for them
+  std::vector<ModelConfig> models;              // served by engines of ours; in the order of the file
+  std::map<std::string, std::int64_t> devices;  // their memory in bytes, where it was told
+  std::string only_model;                       // serve this one alone
   std::string llama_server = "llama-server";
   std::vector<std::string> llama_server_args;
-  int slots = 0;             // requests at a time and engine; 0: kManagedSlots or kRemoteSlots
-  int context = 4096;        // tokens a slot of a managed engine
+  int slots = 0;             // requests at a time and engine; 0: what fits, or kRemoteSlots
+  int context = 0;           // tokens a slot of a managed engine; 0: kContextDefault, or less where the model has less
+  int swap_after_s = 1800;   // that a model holds its device while others wait with work of the same priority; 0: ever
   int line_timeout_s = 600;  // for one attempt at a line
   int line_attempts = 5;
   bool stream_answers = false;  // of remote engines, so that bytes flow while they work on one
@@ -36,7 +39,7 @@ struct Config {
   std::string log_level;  // empty: info, or warn for `penstock run`
 };
 
-constexpr int kManagedSlots = 8, kRemoteSlots = 64;
+constexpr int kRemoteSlots = 64;
 
 // One setting, as help texts and the command line need it.
 struct SettingInfo {

@@ -104,6 +104,7 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
       {"llama_server_args", "[\"-t\", \"2\"]", "-t,2", [&](const Config& c) { return list(c.llama_server_args); }},
       {"slots", "9", "9", number(&Config::slots)},
       {"context", "99", "99", number(&Config::context)},
+      {"swap_after", "9", "9", number(&Config::swap_after_s)},
       {"line_timeout", "9", "9", number(&Config::line_timeout_s)},
       {"line_attempts", "9", "9", number(&Config::line_attempts)},
       {"stream_answers", "true", "true",
@@ -174,8 +175,8 @@ b = "/abs/b.gguf"
   const Config config = load_config({}, path);
   EXPECT_EQ(config.data, folder / "data");
   EXPECT_EQ(config.llama_server, folder / "deep/bin/llama-server");
-  EXPECT_EQ(config.models.at("a"), folder / "deep/models/a.gguf");
-  EXPECT_EQ(config.models.at("b"), "/abs/b.gguf");
+  EXPECT_EQ(config.models.at(0).path, folder / "deep/models/a.gguf");
+  EXPECT_EQ(config.models.at(1).path, "/abs/b.gguf");
   // A flag's path starts where the user stands, a program without a '/' is found in PATH.
   EXPECT_EQ(load_config({{"data", {"here"}}}, path).data, "here");
   EXPECT_EQ(file("llama_server = \"llama-server\"\n").llama_server, "llama-server");
@@ -187,8 +188,12 @@ TEST_F(ConfigTest, AModelIsANameOrAFileOrBoth) {
   EXPECT_EQ(with("b").only_model, "b");
   EXPECT_EQ(with("b").models.size(), 2u);
   EXPECT_EQ(with("x/c.gguf").only_model, "c");
-  EXPECT_EQ(with("x/c.gguf").models, (std::map<std::string, std::string>{{"c", "x/c.gguf"}}));
-  EXPECT_EQ(with("d=x/c.gguf").models, (std::map<std::string, std::string>{{"d", "x/c.gguf"}}));
+  for (const char* name : {"c", "d"}) {
+    const Config config = with(std::string(name) == "c" ? "x/c.gguf" : "d=x/c.gguf");
+    ASSERT_EQ(config.models.size(), 1u);
+    EXPECT_EQ(config.models.front().name, name);
+    EXPECT_EQ(config.models.front().path, "x/c.gguf");
+  }
 }
 
 TEST_F(ConfigTest, WhoNamesEnginesDoesNotWantTheFilesModels) {
@@ -211,7 +216,7 @@ TEST_F(ConfigTest, ARefusalNamesTheKeyWhereItCameFromAndWhatIsAllowed) {
       {"slots = -1\n", {"slots", "'-1'", "0 to"}},
       {"slots = 1.5\n", {"slots", "whole number"}},
       {"slots = [1, 2]\n", {"slots", "given.toml"}},
-      {"context = 63\n", {"context", "64 to"}},
+      {"context = -1\n", {"context", "0 to"}},
       {"worker = \"maybe\"\n", {"worker", "true or false"}},
       {"listen = \"4080\"\n", {"listen", "HOST:PORT"}},
       {"listen = \"localhost:\"\n", {"listen", "0 to 65535"}},
@@ -259,7 +264,9 @@ TEST_F(ConfigTest, PrintsWhatHoldsAndWhereItCameFromWithoutTheKey) {
   const std::string again = folder.write("again.toml", text);
   const Config config = load_config({}, again);
   EXPECT_EQ(config.context, 200);
-  EXPECT_EQ(config.models.at("a b"), "/a\"b.gguf");
+  ASSERT_EQ(config.models.size(), 1u);
+  EXPECT_EQ(config.models.front().name, "a b");
+  EXPECT_EQ(config.models.front().path, "/a\"b.gguf");
 }
 
 }  // namespace

@@ -34,8 +34,8 @@ class Engine {
   virtual Task<> run() = 0;
 
   // One request. `path` is an endpoint such as "/v1/chat/completions". Callers keep to slots(). An answer `unreachable`
-  // or `died` makes the engine not ready until it has been seen up again, unless it was seen to have other models by now.
-  // Cancelling tells the engine to give up.
+  // or `died` makes the engine not ready until it has been seen up again, unless it was seen to have other models by
+  // now. Cancelling tells the engine to give up.
   virtual Task<Answer> send(std::string_view path, std::string_view body) = 0;
 
   virtual const std::string& name() const = 0;
@@ -44,13 +44,13 @@ class Engine {
   virtual bool ready() const = 0;
   // What it said when it was last up; empty before it ever was.
   virtual const std::vector<std::string>& models() const = 0;
-  // Why it is not ready, in words for a person.
+  // Why it is not ready, in words for a person; empty when nothing is wrong, and it only makes room for another.
   virtual const std::string& trouble() const = 0;
-  // It has failed to start several times in a row and nothing suggests that it ever will.
+  // It has failed to start several times in a row, and is not expected to serve.
   virtual bool hopeless() const { return false; }
 };
 
-// Called, on the loop thread, whenever ready() or models() of an engine has changed.
+// Called, on the loop thread, whenever ready(), models() or hopeless() of an engine has changed.
 using EngineChanged = std::function<void()>;
 
 }  // namespace penstock

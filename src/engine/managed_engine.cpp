@@ -4,22 +4,32 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <boost/asio/ip/tcp.hpp>
+
 #include "base/log.h"
 
 namespace penstock {
 namespace {
 
 constexpr Millis kRestartPauseMin{500}, kRestartPauseMax{30'000};
+constexpr Millis kHopelessPause{300'000};
+constexpr int kHopelessStarts = 3;
 constexpr Millis kStableAfter{60'000};  // an engine that lived this long restarts without a long pause
-constexpr std::size_t kLastWords = 8;
+constexpr Millis kEndGrace{10'000};     // from the signal that asks it to end to the one that ends it
+constexpr std::size_t kLastWords = 8, kWordsMax = 400;
+constexpr const char* kLoading = "it is loading its model";
 
-HttpEngine::Options http_options(const ManagedEngine::Options& options) {
-  return {.endpoint = Endpoint::parse("unix:" + options.socket).value(),
-          .name = options.model,
-          .key = {},
-          .slots = options.slots,
-          .only_model = options.model,
-          .line_timeout = options.line_timeout};
+std::string free_port(asio::io_context& loop) {
+  const asio::ip::tcp::acceptor taken(loop, {asio::ip::address_v4::loopback(), 0});
+  return std::to_string(taken.local_endpoint().port());
+}
+
+// A line of a program's output as it may stand in JSON and on a terminal.
+std::string plain(std::string_view line) {
+  std::string text(line.substr(0, kWordsMax));
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char byte) { return byte < 0x20 || byte > 0x7E; }, '?');
+  return text;
 }
 
 }  // namespace
@@ -28,81 +38,151 @@ ManagedEngine::ManagedEngine(asio::io_context& loop, Clock& clock, Options optio
     : loop_(loop),
       clock_(clock),
       options_(std::move(options)),
+      changed_(std::move(changed)),
       models_{options_.model},
-      http_(loop, clock, http_options(options_),
-            [this, changed = std::move(changed)] {
-              if (http_.ready()) failed_starts_ = 0;
-              changed();
-            }),
+      log_(options_.log),
+      wanted_(options_.wanted),
+      trouble_(wanted_ ? kLoading : ""),
+      demand_(loop),
       probe_(loop),
+      end_(loop),
       output_(loop) {}
 
-std::vector<std::string> ManagedEngine::argv() const {
-  // Separate key-value streams a slot (-no-kvu) stay fast with many slots; no cache of prompts in host memory (-cram 0)
-  // keeps memory flat.
-  std::vector<std::string> argv = {options_.program,
-                                   "--model",
-                                   options_.gguf,
-                                   "--alias",
-                                   options_.model,
-                                   "--host",
-                                   options_.socket,
-                                   "--parallel",
-                                   std::to_string(options_.slots),
-                                   "--ctx-size",
-                                   std::to_string(options_.slots * options_.context),
-                                   "--no-kv-unified",
-                                   "--cache-ram",
-                                   "0",
-                                   "--no-ui",
-                                   "--metrics"};
-  argv.insert(argv.end(), options_.extra_args.begin(), options_.extra_args.end());
-  return argv;
+bool ManagedEngine::hopeless() const {
+  return failed_starts_ >= kHopelessStarts;
+}
+
+void ManagedEngine::failed(std::string trouble) {
+  trouble_ = std::move(trouble);
+  if (++failed_starts_ == kHopelessStarts) changed_();
+}
+
+void ManagedEngine::set_wanted(bool wanted) {
+  if (std::exchange(wanted_, wanted) == wanted) return;
+  if (failed_starts_ == 0) trouble_ = wanted ? kLoading : "";
+  demand_.notify();
+  changed_();
+}
+
+Task<Answer> ManagedEngine::send(std::string_view path, std::string_view body) {
+  struct UnderWay {
+    explicit UnderWay(ManagedEngine& e) : engine(e) { ++engine.in_flight_; }
+    ~UnderWay() {
+      if (--engine.in_flight_ == 0) engine.demand_.notify();
+    }
+    ManagedEngine& engine;
+  };
+  const UnderWay under_way(*this);
+  Answer answer;
+  answer.kind = Answer::Kind::unreachable;
+  if (http_) answer = co_await http_->send(path, body);
+  co_return answer;
+}
+
+std::vector<std::string> ManagedEngine::argv(const std::string& port) const {
+  return expand(options_.command, {{"model", options_.path},
+                                   {"name", options_.model},
+                                   {"socket", options_.socket},
+                                   {"port", port},
+                                   {"context", std::to_string(options_.context)},
+                                   {"slots", std::to_string(options_.slots)},
+                                   {"total_context", std::to_string(options_.slots * options_.context)}});
 }
 
 Task<> ManagedEngine::read_output(std::shared_ptr<Child> child) {
   while (auto line = co_await child->read_line()) {
-    log::debug("{}: {}", options_.model, *line);
+    log_.write(*line);
     if (line->empty()) continue;
-    last_words_.push_back(std::move(*line));
+    last_words_.push_back(plain(*line));
     if (last_words_.size() > kLastWords) last_words_.pop_front();
   }
+}
+
+// llama-server does not end while a client is connected, so our connections are closed first.
+Task<> ManagedEngine::end_when_unwanted(std::shared_ptr<Child> child) {
+  while (wanted_ || in_flight_ > 0) co_await demand_.wait();
+  ending_ = true;
+  probe_.cancel();
+  co_await probe_.join();
+  http_->mark_down();
+  child->kill(SIGTERM);
+  co_await sleep_until(clock_, clock_.monotonic() + kEndGrace);
+  child->kill(SIGKILL);
+}
+
+Task<std::string> ManagedEngine::live() {
+  // What is left of its last life is about to find out.
+  while (in_flight_ > 0) co_await demand_.wait();
+  co_await end_.join();
+  co_await probe_.join();
+  co_await output_.join();
+  const bool on_socket = mentions(options_.command, "{socket}");
+  const std::string port = free_port(loop_);
+  http_.emplace(
+      loop_, clock_,
+      HttpEngine::Options{
+          .endpoint = Endpoint::parse(on_socket ? "unix:" + options_.socket : "http://127.0.0.1:" + port).value(),
+          .name = options_.model,
+          .key = {},
+          .slots = options_.slots,
+          .only_model = options_.model,
+          .line_timeout = options_.line_timeout},
+      [this] {
+        if (http_->ready()) failed_starts_ = 0;
+        changed_();
+      });
+  ::unlink(options_.socket.c_str());  // a socket left behind would keep llama-server from binding
+  last_words_.clear();
+  ending_ = false;
+  // Shared with the tasks that read its output and end it, which end when the child does.
+  std::shared_ptr<Child> child;
+  const std::vector<std::string> command = argv(port);
+  try {
+    child = std::make_shared<Child>(loop_, command, options_.env);
+  } catch (const std::exception& e) {
+    failed(e.what());
+    throw;  // who keeps us running calls us again, after a pause
+  }
+  running_ = true;
+  const auto end_all = [this](Child* c) {
+    c->kill(SIGKILL);
+    end_.cancel();
+    probe_.cancel();
+    running_ = false;
+  };
+  std::unique_ptr<Child, decltype(end_all)> living(child.get(), end_all);
+  log::info("engine {}: started {} as process {}", options_.model, command.front(), child->pid());
+  log_.write(fmt::format("penstock: started as process {}", child->pid()));
+  output_.spawn("engine output", read_output(child));
+  probe_.spawn("engine probe", http_->run());
+  end_.spawn("engine end", end_when_unwanted(child));
+
+  std::string how = co_await child->wait();
+  living.reset();
+  co_await end_.join();
+  co_await probe_.join();
+  co_await output_.join();
+  log_.write("penstock: it ended with " + how);
+  http_->mark_down();
+  co_return how;
 }
 
 Task<> ManagedEngine::run() {
   Millis pause = kRestartPauseMin;
   while (true) {
+    while (!wanted_) co_await demand_.wait();
     const Moment started = clock_.monotonic();
-    ::unlink(options_.socket.c_str());  // a socket left behind would keep llama-server from binding
-    last_words_.clear();
-    // Shared with the task that reads its output, which ends when the child does.
-    std::shared_ptr<Child> child;
-    try {
-      child = std::make_shared<Child>(loop_, argv());
-    } catch (const std::exception& e) {
-      ++failed_starts_;
-      trouble_ = e.what();
-      throw;  // who keeps us running calls us again, after a pause
+    const std::string how = co_await live();
+    if (ending_) {
+      log::info("engine {}: ended, for another model", options_.model);
+      changed_();
+      continue;
     }
-    const auto end_all = [this](Child* c) {
-      c->kill(SIGKILL);
-      probe_.cancel();
-    };
-    std::unique_ptr<Child, decltype(end_all)> running(child.get(), end_all);
-    log::info("engine {}: started {} as process {}", options_.model, options_.program, child->pid());
-    output_.spawn("engine output", read_output(child));
-    probe_.spawn("engine probe", http_.run());
-
-    const std::string how = co_await child->wait();
-    running.reset();
-    co_await probe_.join();
-    co_await output_.join();
-    http_.mark_down();
-    ++failed_starts_;
     if (clock_.monotonic() - started >= kStableAfter) pause = kRestartPauseMin;
-    trouble_ = fmt::format("it ended with {}\nIts last words:\n  {}", how, fmt::join(last_words_, "\n  "));
-    log::error("engine {}: {}\nStarting it again in {} ms.", options_.model, trouble_, pause.count());
-    co_await sleep_until(clock_, clock_.monotonic() + pause);
+    failed(fmt::format("it ended with {}\nIts last words:\n  {}", how, fmt::join(last_words_, "\n  ")));
+    const Millis wait = hopeless() ? kHopelessPause : pause;
+    log::error("engine {}: {}\nStarting it again in {} ms.", options_.model, trouble_, wait.count());
+    co_await sleep_until(clock_, clock_.monotonic() + wait);
     pause = std::min(2 * pause, kRestartPauseMax);
   }
 }

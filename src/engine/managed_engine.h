@@ -2,50 +2,72 @@
 #include <deque>
 
 #include "base/child.h"
+#include "base/log_file.h"
+#include "engine/command_template.h"
 #include "engine/http_engine.h"
 
 namespace penstock {
 
-// A llama-server that Penstock starts and keeps alive, on a unix socket of its own. When it ends it is started again,
-// with growing pauses; when we end, however, the kernel ends it.
+// A program that Penstock starts to serve one model, and keeps alive. When it ends by itself it is started again, with
+// growing pauses; when we end, however, the kernel ends it. How long it takes to load its model is its own matter.
+//
+// One that shares a device with others runs only while it is wanted; see Swapper.
 class ManagedEngine : public Engine {
  public:
   struct Options {
-    std::string program;  // llama-server: a path, or a name in PATH
-    std::string model;    // the name that lines ask for
-    std::string gguf;     // the file it loads
-    std::string socket;   // path of the socket, ending in ".sock"; removed before each start
+    std::string model;  // the name that lines ask for
+    std::string path;   // of the model, as the program is told
+    CommandTemplate command;
+    std::map<std::string, std::string> env;  // beside our own
+    std::string socket;                      // path, ending in ".sock"; removed before each start
+    std::string log;                         // path of a file for the program's output
     int slots = 8;
-    int context = 4096;                   // tokens a slot
-    std::vector<std::string> extra_args;  // handed through
+    int context = 4096;  // tokens a slot
+    bool wanted = true;  // from the beginning
     Millis line_timeout{600'000};
   };
 
   ManagedEngine(asio::io_context& loop, Clock& clock, Options options, EngineChanged changed);
 
   Task<> run() override;
-  Task<Answer> send(std::string_view path, std::string_view body) override { return http_.send(path, body); }
+  Task<Answer> send(std::string_view path, std::string_view body) override;
   const std::string& name() const override { return options_.model; }
   int slots() const override { return options_.slots; }
-  bool ready() const override { return http_.ready(); }
+  bool ready() const override { return wanted_ && http_ && http_->ready(); }
   // Known from the start: the operator named it.
   const std::vector<std::string>& models() const override { return models_; }
   const std::string& trouble() const override { return trouble_; }
-  bool hopeless() const override { return failed_starts_ >= 3; }
+  bool hopeless() const override;
+
+  // One that is not wanted any more is not ready at once; lines under way end as they would, and then the program is
+  // ended.
+  void set_wanted(bool wanted);
+  // Whether its program runs, or is about to start.
+  bool holds_device() const { return wanted_ || running_; }
 
  private:
-  std::vector<std::string> argv() const;
+  // One life of the program; how it ended, in words.
+  void failed(std::string trouble);
+  Task<std::string> live();
+  Task<> end_when_unwanted(std::shared_ptr<Child> child);
   Task<> read_output(std::shared_ptr<Child> child);
+  std::vector<std::string> argv(const std::string& port) const;
 
   asio::io_context& loop_;
   Clock& clock_;
   Options options_;
+  EngineChanged changed_;
   std::vector<std::string> models_;
-  HttpEngine http_;
+  std::optional<HttpEngine> http_;  // of the last start: each may have another port
+  LogFile log_;
   std::deque<std::string> last_words_;
+  bool wanted_, running_ = false;
+  bool ending_ = false;  // by our wish
+  int in_flight_ = 0;
   int failed_starts_ = 0;  // and ends, since it was last ready
-  std::string trouble_ = "it is loading its model";
-  TaskGroup probe_, output_;
+  std::string trouble_;
+  Event demand_;  // whether it is wanted, or its last line has ended
+  TaskGroup probe_, end_, output_;
 };
 
 }  // namespace penstock
