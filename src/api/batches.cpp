@@ -191,6 +191,7 @@ Task<Response> update_batch(Context& c) {
   if (!priority) co_return error_response(priority.error());
   const auto batch = co_await c.services.db.write([&](Store& store) { return store.set_priority({c.id}, *priority); });
   if (!batch) co_return error_response(batch.error());
+  c.services.lifecycle.notify(batch->id);
   co_return json_response(co_await with_place(c.services, *batch));
 }
 

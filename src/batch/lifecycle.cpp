@@ -11,12 +11,18 @@ namespace {
 
 constexpr std::int64_t kPurgeAtOnce = 64;
 
-Assembler::Missing missing_lines(BatchStatus end) {
+constexpr std::size_t kTroubleMax = 1000;  // of what an engine said, in each line that it did not answer
+
+// `trouble`: what is wrong with the engine of the batch's model, if anything is.
+Assembler::Missing missing_lines(BatchStatus end, std::string trouble) {
   if (end == BatchStatus::expired) {
     return {"batch_expired", "This request could not be executed before the completion window expired."};
   }
-  if (end == BatchStatus::completed)
-    return {"model_unavailable", "No engine serves the model of this request any more."};
+  if (end == BatchStatus::completed) {
+    if (trouble.size() > kTroubleMax) trouble = "… " + trouble.substr(trouble.size() - kTroubleMax);
+    return {"model_unavailable", fmt::format("No engine serves the model of this request any more.{}{}",
+                                             trouble.empty() ? "" : "\n", trouble)};
+  }
   return {"batch_cancelled", "This request was not executed because the batch was cancelled."};
 }
 
@@ -50,6 +56,7 @@ void Lifecycle::start(const BatchId& id) {
 
 void Lifecycle::notify(const BatchId& id) {
   if (const auto it = changed_.find(id); it != changed_.end()) it->second.notify();
+  if (on_work) on_work();
 }
 
 void Lifecycle::set_paused(const BatchId& id, bool paused) {
@@ -124,6 +131,7 @@ Task<> Lifecycle::validate(Batch batch) {
                                       : fmt::format("{} lines for {}", checked.total, checked.model));
   }
   if (dispatcher_) dispatcher_->wake();
+  if (on_work) on_work();
 }
 
 // The good answers of the batch that this one retries become its own, before any line is sent or, if it never starts,
@@ -197,8 +205,8 @@ Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
       store.for_each_group(batch.id, [&](const ResultGroup& group) { assembler->add(group); }, {span, span + 1});
     });
   }
-  const Assembler::Assembled files =
-      co_await blocking(pool_, [&] { return assembler->finish(missing_lines(end), clock_.now()); });
+  const Assembler::Missing missing = missing_lines(end, batch.model ? engines_.trouble(*batch.model) : "");
+  const Assembler::Assembled files = co_await blocking(pool_, [&] { return assembler->finish(missing, clock_.now()); });
   assembler.reset();
   const bool ended = co_await db_.write([&](Store& store) {
     return store.finish_batch(batch.id, batch.status, {end, files.output, files.errors, files.counts}, clock_.now());

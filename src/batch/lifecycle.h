@@ -27,11 +27,14 @@ class Lifecycle {
   // Called on the loop thread when a batch has reached its end.
   std::function<void(const BatchId&)> on_end;
 
+  // Called on the loop thread when the batches that have lines to run may be others than before.
+  std::function<void()> on_work;
+
   // Starts all batches that have not ended, and removes what has been kept of others for long enough.
   Task<> resume();
   // A new batch, just stored.
   void start(const BatchId& id);
-  // Something about it has changed: all its lines are done, or it was cancelled.
+  // Something about it has changed: all its lines are done, it was cancelled, or has another priority.
   void notify(const BatchId& id);
   // What the store says of it by now.
   void set_paused(const BatchId& id, bool paused);

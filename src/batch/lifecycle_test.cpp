@@ -259,6 +259,34 @@ TEST(LifecycleTest, ABatchWhoseModelIsGoneEndsAfterTenMinutesWithWhatIsDone) {
   EXPECT_EQ(codes_in(disk, batch.error_file_id), std::set<std::string>{"model_unavailable"});
 }
 
+TEST(LifecycleTest, ABatchWhoseEngineDoesNotStartEndsAfterTenMinutesWithItsLastWords) {
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine();
+  engine.set_ready(false);
+  engine.words = "it ended with exit code 1\n" + std::string(10'000, '.') + "out of memory";
+  process.start();
+  const BatchId id = process.submit(input_lines(0, 2));
+  ASSERT_TRUE(process.until([&] { return process.batch(id).status == in_progress; }));
+  const Millis wait{600'000};
+  const auto gives_up_in = [&](Millis time) {
+    return [&process, then = process.clock.monotonic() + time] { return process.clock.has_alarm_at(then); };
+  };
+  process.advance(wait);
+  EXPECT_EQ(process.batch(id).status, in_progress) << "it may still be loading";
+  engine.without_hope = true;
+  engine.set_ready(false);
+  ASSERT_TRUE(process.until(gives_up_in(wait)));
+  process.advance(wait);
+  ASSERT_TRUE(process.until_ended(id));
+  const Batch batch = process.batch(id);
+  EXPECT_EQ(batch.status, completed);
+  EXPECT_EQ(codes_in(disk, batch.error_file_id), std::set<std::string>{"model_unavailable"});
+  const std::string errors = disk.read(batch.error_file_id.value());
+  EXPECT_NE(errors.find("out of memory"), std::string::npos) << errors;
+  EXPECT_LT(errors.size(), 2 * 1'500u);
+}
+
 TEST(LifecycleTest, ABatchThatWasGivenUpBeforeARestartEndsWithWhatIsDone) {
   Disk disk;
   BatchId id;

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
@@ -84,6 +85,7 @@ App::App(asio::io_context& loop, const Config& config)
                                 : nullptr),
       lifecycle_(loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
                  {.scratch_directory = data_.path(), .batch_lines_max = config.max_requests_per_job}),
+      swapper_(loop, clock_, db_, std::chrono::seconds(config.swap_after_s)),
       expiry_(loop, clock_, db_, *blobs_, io_),
       services_{.clock = clock_,
                 .db = db_,
@@ -107,6 +109,8 @@ App::App(asio::io_context& loop, const Config& config)
             if (dispatcher_) dispatcher_->set_disk_low(low);
           }) {
   lifecycle_.on_end = [this](const BatchId&) { expiry_.notify(); };
+  lifecycle_.on_work = [this] { swapper_.wake(); };
+  engines_.on_change.push_back([this] { swapper_.wake(); });
   if (config.worker) add_engines(loop, config);
 }
 
@@ -123,9 +127,12 @@ void App::add_engines(asio::io_context& loop, const Config& config) {
                                                                   .stream_answers = config.stream_answers},
                                               engines_.changed()));
   }
+  std::vector<ModelConfig> models = config.models;
+  std::erase_if(models,
+                [&](const ModelConfig& m) { return !config.only_model.empty() && config.only_model != m.name; });
+  std::map<std::string, std::vector<ManagedEngine*>> devices;  // that several models share
   int number = 0;
-  for (const ModelConfig& model : config.models) {
-    if (!config.only_model.empty() && config.only_model != model.name) continue;
+  for (const ModelConfig& model : models) {
     const ModelSetup setup = set_up(model, config);
     if (!setup.faults.empty()) throw UsageError(setup.faults.front());
     if (setup.gguf) {
@@ -133,7 +140,9 @@ void App::add_engines(asio::io_context& loop, const Config& config) {
                 memory_text(setup.need.total()));
     }
     for (const std::string& advice : setup.advice) log::info("model {}: {}", model.name, advice);
-    engines_.add(std::make_unique<ManagedEngine>(
+    const bool is_alone =
+        std::count_if(models.begin(), models.end(), [&](const auto& m) { return m.device == model.device; }) == 1;
+    auto engine = std::make_unique<ManagedEngine>(
         loop, clock_,
         ManagedEngine::Options{.model = model.name,
                                .path = model.path,
@@ -143,9 +152,13 @@ void App::add_engines(asio::io_context& loop, const Config& config) {
                                .log = fmt::format("{}/{}.log", data_.logs(), file_name_of(model.name)),
                                .slots = setup.slots ? setup.slots : kRemoteSlots,
                                .context = setup.context ? setup.context : kContextDefault,
+                               .wanted = is_alone,
                                .line_timeout = line_timeout},
-        engines_.changed()));
+        engines_.changed());
+    if (!is_alone) devices[model.device].push_back(engine.get());
+    engines_.add(std::move(engine));
   }
+  for (auto& [name, engines] : devices) swapper_.add_device(name, std::move(engines));
   if (!engines_.empty()) return;
   if (!config.models.empty()) {
     throw UsageError(fmt::format("model: '{}' is not among the configured models", config.only_model));
@@ -176,6 +189,7 @@ Task<> App::start() {
   });
   if (dispatcher_) dispatcher_->start();
   engines_.start();
+  swapper_.start();
   expiry_.start();
   co_await lifecycle_.resume();
 }
@@ -183,6 +197,7 @@ Task<> App::start() {
 // Batches go on to their ends meanwhile: that of the last line may be one.
 Task<> App::drain(Millis patience) {
   services_.draining = true;
+  co_await swapper_.stop();
   if (dispatcher_) co_await dispatcher_->stop(patience);
 }
 

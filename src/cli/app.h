@@ -4,6 +4,7 @@
 #include "api/handlers.h"
 #include "base/disk.h"
 #include "batch/presence.h"
+#include "batch/swapper.h"
 #include "cli/config.h"
 
 namespace penstock {
@@ -61,6 +62,7 @@ class App {
   std::unique_ptr<Presence> presence_;      // none without a worker
   std::unique_ptr<Dispatcher> dispatcher_;  // the same
   Lifecycle lifecycle_;
+  Swapper swapper_;
   Expiry expiry_;
   Services services_;
   DiskWatch disk_;

@@ -175,7 +175,8 @@ class Run {
       const auto batch = co_await services_.db.read([&](Store& store) { return store.find_batch(id_); });
       const Moment now = services_.clock.monotonic();
       progress.show(*batch, troubles(), now);
-      if (is_terminal(batch->status) || interrupted_ || services_.engines.hopeless()) {
+      if (is_terminal(batch->status) || interrupted_ ||
+          (batch->model && services_.engines.is_hopeless(*batch->model))) {
         progress.end();
         co_return *batch;
       }

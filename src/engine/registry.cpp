@@ -8,6 +8,15 @@
 #include "base/log.h"
 
 namespace penstock {
+namespace {
+
+// Whether the engine said, when it was last up, that it serves the model.
+bool tells(const Engine& engine, std::string_view model) {
+  const auto& models = engine.models();
+  return std::find(models.begin(), models.end(), model) != models.end();
+}
+
+}  // namespace
 
 Slot::Slot(Engines& engines, std::size_t number, bool alone) : engines_(&engines), number_(number), alone_(alone) {
   auto& item = engines.items_[number];
@@ -63,7 +72,8 @@ void Engines::add(std::unique_ptr<Engine> engine) {
 
 void Engines::look_again() {
   for (Item& item : items_) {
-    if (item.was_ready && !item.engine->ready()) {
+    // One that only made room for another is as strong as it was when it is back.
+    if (item.was_ready && !item.engine->ready() && !item.engine->trouble().empty()) {
       item.window.restart(item.window.round());
       item.denied = false;
     }
@@ -85,8 +95,7 @@ Task<> Engines::stop() {
 }
 
 bool Engines::serves(const Item& item, std::string_view model) const {
-  const auto& models = item.engine->models();
-  return item.engine->ready() && std::find(models.begin(), models.end(), model) != models.end();
+  return item.engine->ready() && tells(*item.engine, model);
 }
 
 bool Engines::takes_more(const Item& item, std::string_view model) const {
@@ -152,14 +161,21 @@ std::map<std::size_t, int> Engines::serving(std::string_view model) const {
 }
 
 bool Engines::is_gone(std::string_view model) const {
-  bool one_is_up = false;
+  bool one_has_told = false;
   for (const Item& item : items_) {
-    const auto& models = item.engine->models();
-    const bool has_told = item.engine->ready() || !models.empty();
-    if (!has_told || std::find(models.begin(), models.end(), model) != models.end()) return false;
-    one_is_up |= item.engine->ready();
+    const bool has_it = tells(*item.engine, model);
+    const bool has_told = item.engine->ready() || !item.engine->models().empty();
+    const bool hopeless = item.engine->hopeless();
+    if (!hopeless && (!has_told || has_it)) return false;
+    one_has_told |= item.engine->ready() || (hopeless && has_it);
   }
-  return one_is_up;
+  return one_has_told;
+}
+
+bool Engines::is_hopeless(std::string_view model) const {
+  return is_gone(model) && std::any_of(items_.begin(), items_.end(), [&](const Item& item) {
+           return item.engine->hopeless() && tells(*item.engine, model);
+         });
 }
 
 Engines::Models Engines::told_models() const {
@@ -184,16 +200,20 @@ int Engines::in_flight() const {
 std::vector<std::string> Engines::troubles() const {
   std::vector<std::string> all;
   for (const Item& item : items_) {
-    if (item.engine->ready() && !item.denied) continue;
+    if (item.engine->ready() ? !item.denied : item.engine->trouble().empty()) continue;
     all.push_back(
         fmt::format("engine {}: {}", item.engine->name(), item.denied ? "it refuses our key" : item.engine->trouble()));
   }
   return all;
 }
 
-bool Engines::hopeless() const {
-  return !items_.empty() &&
-         std::all_of(items_.begin(), items_.end(), [](const Item& i) { return i.engine->hopeless(); });
+std::string Engines::trouble(std::string_view model) const {
+  for (const Item& item : items_) {
+    if (tells(*item.engine, model) && !item.engine->ready() && !item.engine->trouble().empty()) {
+      return fmt::format("engine {}: {}", item.engine->name(), item.engine->trouble());
+    }
+  }
+  return "";
 }
 
 }  // namespace penstock

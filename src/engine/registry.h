@@ -81,8 +81,10 @@ class Engines {
   std::vector<std::string> models() const;
   // The ready engines that serve it, by number, and their slots.
   std::map<std::size_t, int> serving(std::string_view model) const;
-  // No engine is to be expected to serve it: one is up, and each has said that it serves others.
+  // No engine is to be expected to serve it: each is hopeless or has said that it serves others.
   bool is_gone(std::string_view model) const;
+  // The same, and one would if it could be started.
+  bool is_hopeless(std::string_view model) const;
   using Models = std::set<std::string, std::less<>>;
   // Models that engines have told of, those that load or are away included.
   Models told_models() const;
@@ -93,8 +95,8 @@ class Engines {
   int in_flight() const;
   // What is wrong with those that are not ready or refuse our key, each in words.
   std::vector<std::string> troubles() const;
-  // Every engine is beyond hope.
-  bool hopeless() const;
+  // What is wrong with the engines that should serve this model; empty when nothing is.
+  std::string trouble(std::string_view model) const;
 
  private:
   friend class Slot;

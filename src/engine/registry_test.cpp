@@ -242,13 +242,45 @@ TEST_F(RegistryTest, StartRunsTheEnginesAndTellsOfChanges) {
   a.set_ready(false);
   EXPECT_EQ(changes, 2);
   EXPECT_EQ(engines.troubles(), std::vector<std::string>{"engine a: " + a.trouble()});
-  EXPECT_FALSE(engines.hopeless());
+  a.words.clear();  // nothing is wrong with it
+  EXPECT_TRUE(engines.troubles().empty());
   run_task(loop, engines.stop());
 }
 
-TEST_F(RegistryTest, NoEnginesAreNoHopelessEngines) {
-  EXPECT_TRUE(engines.empty());
-  EXPECT_FALSE(engines.hopeless());
+TEST_F(RegistryTest, AModelOfWhichAllEnginesAreHopelessIsGone) {
+  EXPECT_FALSE(engines.is_hopeless("m")) << "there is no engine";
+  ScriptedEngine& a = add("a", 1);
+  a.set_ready(false);
+  EXPECT_FALSE(engines.is_gone("m"));
+  a.without_hope = true;
+  a.words = "out of memory";
+  EXPECT_TRUE(engines.is_gone("m"));
+  EXPECT_TRUE(engines.is_hopeless("m"));
+  EXPECT_EQ(engines.trouble("m"), "engine a: out of memory");
+  EXPECT_FALSE(engines.is_gone("n")) << "nobody has told of it";
+  EXPECT_EQ(engines.trouble("n"), "");
+
+  ScriptedEngine& b = add("b", 1);  // loads it, or makes room
+  b.set_ready(false);
+  EXPECT_FALSE(engines.is_gone("m"));
+  EXPECT_FALSE(engines.is_hopeless("m"));
+  b.set_models({});
+  EXPECT_FALSE(engines.is_gone("m")) << "it may turn out to serve it";
+  b.set_models({"n"});
+  EXPECT_TRUE(engines.is_gone("m"));
+  EXPECT_TRUE(engines.is_hopeless("m"));
+  b.set_ready(true);
+  EXPECT_TRUE(engines.is_gone("x"));
+  EXPECT_FALSE(engines.is_hopeless("x"));
+}
+
+TEST_F(RegistryTest, AnEngineThatOnlyMadeRoomForAnotherBeginsWithAllItsSlots) {
+  ScriptedEngine& a = add("a", 4);
+  a.words.clear();
+  engines.changed()();
+  a.set_ready(false);
+  a.set_ready(true);
+  EXPECT_EQ(take_all(), "aaaa");
 }
 
 }  // namespace

@@ -56,6 +56,12 @@ struct SavedPlace {
   std::size_t offset = 0;
 };
 
+// A batch that has lines which could be run now.
+struct Demand {
+  std::string model;
+  int priority = 0;
+};
+
 // What a batch was when it ended; see Store::finish_batch().
 struct Finish {
   BatchStatus status{};  // completed, expired or cancelled
@@ -131,6 +137,8 @@ class Store {
   std::vector<BatchId> unfinished_batches();
   // All that have not ended, in the order in which they are served: priority, then deadline, then arrival.
   std::vector<Batch> queue();
+  // Those of queue() that have lines to run now, in its order.
+  std::vector<Demand> demands(Timestamp now);
   // Error not_found, or conflict when it has ended.
   Result<Batch> set_priority(const BatchId& id, int priority);
   // Pauses it, or lets it go on when `since` is nothing; no change when it is so already. Error not_found, or conflict

@@ -179,6 +179,18 @@ std::vector<Batch> Store::queue() {
   return select_batches(sql_, PENSTOCK_UNFINISHED " ORDER BY priority DESC, expires_ms, seq", {});
 }
 
+std::vector<Demand> Store::demands(Timestamp now) {
+  std::vector<Demand> all;
+  sql_.execute("SELECT model, priority FROM batches WHERE " PENSTOCK_UNFINISHED
+               " AND status = 'in_progress' AND paused_ms IS NULL AND expires_ms > $1 AND EXISTS (SELECT 1 FROM spans"
+               " WHERE batch_seq = batches.seq AND entries > spans.completed + spans.failed)"
+               " ORDER BY priority DESC, expires_ms, seq",
+               {to_ms(now)}, [&](const sql::Row& row) {
+                 all.push_back({std::string(row.text(0)), static_cast<int>(row.integer(1))});
+               });
+  return all;
+}
+
 Result<Batch> Store::retry_batch(const BatchId& id, Batch batch, const QueueLimits& limits) {
   const auto conflict = [&](std::string_view why) {
     return Error{Error::Kind::conflict, fmt::format("Cannot retry batch {}: {}.", id.value, why)};

@@ -829,6 +829,39 @@ TEST_F(StoreTest, LinesInFlightAtACancelAreSavedButNoneIsClaimed) {
   EXPECT_EQ(store.find_batch(id)->counts, (Counts{1024, 2, 0}));
 }
 
+TEST_F(StoreTest, DemandsAreThoseOfBatchesThatHaveLinesToRunNowInTheOrderOfTheQueue) {
+  const auto demands = [&](Timestamp now = kNow) {
+    std::string all;
+    for (const Demand& demand : store.demands(now)) all += fmt::format("{}{} ", demand.model, demand.priority);
+    return all;
+  };
+  EXPECT_EQ(demands(), "");
+  const BatchId first = add_running("batch_a", 3, "a");
+  add_running("batch_b", 3, "b", -1);
+  add_running("batch_c", 3, "c", 1);
+  const BatchId last = add_running("batch_d", 3, "a");
+  for (const BatchStatus status : {validating, finalizing, cancelling, completed, failed}) {
+    add_in("batch_" + std::string(to_string(status)), status);
+  }
+  EXPECT_EQ(demands(), "c1 a0 a0 b-1 ");
+  ASSERT_TRUE(store.set_priority(last, 1));
+  EXPECT_EQ(demands(), "c1 a1 a0 b-1 ");
+  ASSERT_TRUE(store.set_paused(last, kNow));
+  EXPECT_EQ(demands(), "c1 a0 b-1 ");
+  const ClaimedSpan span = store.claim_spans("w", "a", 1, true, kEarly, kLate, kNow).at(0);
+  EXPECT_EQ(span.key.batch, first);
+  EXPECT_EQ(demands(), "c1 a0 b-1 ") << "its lines are under way";
+  ASSERT_TRUE(store.save_results(answers(span, 0, 3)));
+  EXPECT_EQ(demands(), "c1 b-1 ");
+  EXPECT_EQ(demands(kNow + std::chrono::hours(24)), "") << "they are late";
+
+  ExplainingConnection explaining(*connection);
+  Store(explaining).demands(kNow);
+  EXPECT_NE(explaining.plan.find("USING INDEX batches_unfinished"), std::string::npos) << explaining.plan;
+  EXPECT_NE(explaining.plan.find("INDEX spans_open (batch_seq=?)"), std::string::npos) << explaining.plan;
+  EXPECT_EQ(explaining.plan.find("ORDER BY"), std::string::npos) << explaining.plan;  // no sorting
+}
+
 TEST_F(StoreTest, OpenSpansAreFoundByTheirIndex) {
   ExplainingConnection explaining(*connection);
   Store explained(explaining);

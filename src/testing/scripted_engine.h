@@ -42,6 +42,10 @@ class ScriptedEngine : public Engine {
   int most_in_flight = 0;
   int cancelled = 0;
 
+  // Why it is not ready, and whether it ever will be.
+  std::string words = "the script has it down";
+  bool without_hope = false;
+
   int in_flight() const { return in_flight_; }
 
   // Answers wait from now on, until release().
@@ -99,7 +103,8 @@ class ScriptedEngine : public Engine {
   int slots() const override { return options_.slots; }
   bool ready() const override { return ready_; }
   const std::vector<std::string>& models() const override { return options_.models; }
-  const std::string& trouble() const override { return trouble_; }
+  const std::string& trouble() const override { return words; }
+  bool hopeless() const override { return without_hope; }
 
   std::string last_path;
 
@@ -133,7 +138,6 @@ class ScriptedEngine : public Engine {
   bool ready_ = true, holding_ = false;
   int in_flight_ = 0;
   std::list<Held> held_;
-  std::string trouble_ = "the script has it down";
 };
 
 }  // namespace penstock

@@ -1,0 +1,96 @@
+#include "batch/swapper.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace penstock {
+namespace {
+
+constexpr Millis kLookAgain{10'000};  // another process may have changed the queue
+
+}  // namespace
+
+ModelChoice choose_model(const DeviceView& device, const std::vector<Demand>& queue) {
+  std::vector<Demand> ours, hopeless;
+  for (const Demand& demand : queue) {
+    if (std::find(device.models.begin(), device.models.end(), demand.model) == device.models.end()) continue;
+    (device.hopeless.contains(demand.model) ? hopeless : ours).push_back(demand);
+  }
+  if (ours.empty()) ours = std::move(hopeless);
+  if (ours.empty()) return {device.loaded.empty() ? device.models.front() : device.loaded};
+
+  std::erase_if(ours, [top = ours.front().priority](const Demand& demand) { return demand.priority != top; });
+  const auto other =
+      std::find_if(ours.begin(), ours.end(), [&](const Demand& demand) { return demand.model != device.loaded; });
+  const bool stays =
+      std::any_of(ours.begin(), ours.end(), [&](const Demand& demand) { return demand.model == device.loaded; });
+  if (other == ours.end()) return {device.loaded};
+  if (!stays || device.overdue) return {other->model};
+  return {device.loaded, true};
+}
+
+Swapper::Swapper(asio::io_context& loop, Clock& clock, Db& db, Millis swap_after)
+    : clock_(clock), db_(db), swap_after_(swap_after), wake_(loop), tasks_(loop) {}
+
+void Swapper::add_device(std::string name, std::vector<ManagedEngine*> engines) {
+  devices_.push_back({std::move(name), std::move(engines), nullptr, {}});
+}
+
+void Swapper::start() {
+  if (!devices_.empty()) tasks_.keep("swapping models", clock_, [this] { return run(); });
+}
+
+Task<> Swapper::stop() {
+  tasks_.cancel();
+  co_await tasks_.join();
+}
+
+Moment Swapper::overdue_at(const Device& device) const {
+  return device.contested_since && swap_after_ > Millis{0} ? *device.contested_since + swap_after_ : Moment::max();
+}
+
+Task<> Swapper::run() {
+  while (true) {
+    const auto [queue, unfinished] = co_await db_.read(
+        [&](Store& store) { return std::pair(store.demands(clock_.now()), !store.unfinished_batches().empty()); });
+    Moment due = clock_.monotonic() + kLookAgain;
+    for (Device& device : devices_) {
+      look(device, queue, queue.empty() && unfinished);
+      due = std::min(due, overdue_at(device));
+    }
+    co_await wake_.wait_until(clock_, due);
+  }
+}
+
+void Swapper::look(Device& device, const std::vector<Demand>& queue, bool more_to_come) {
+  if (!device.loaded && more_to_come) return;  // rather the first that is wanted than any
+  DeviceView view{.models = {},
+                  .hopeless = {},
+                  .loaded = device.loaded ? device.loaded->name() : "",
+                  .overdue = clock_.monotonic() >= overdue_at(device)};
+  for (const ManagedEngine* engine : device.engines) {
+    view.models.push_back(engine->name());
+    if (engine->hopeless()) view.hopeless.insert(engine->name());
+  }
+  const ModelChoice choice = choose_model(view, queue);
+  if (choice.model != view.loaded) {
+    if (device.loaded) log::info("device {}: {} makes room for {}", device.name, view.loaded, choice.model);
+    device.loaded = *std::find_if(device.engines.begin(), device.engines.end(),
+                                  [&](const ManagedEngine* engine) { return engine->name() == choice.model; });
+    device.contested_since.reset();
+  } else if (!choice.contested) {
+    device.contested_since.reset();
+  } else if (!device.contested_since && device.loaded->ready()) {
+    device.contested_since = clock_.monotonic();
+  }
+  bool is_free = true;
+  for (ManagedEngine* engine : device.engines) {
+    if (engine == device.loaded) continue;
+    engine->set_wanted(false);
+    is_free &= !engine->holds_device();
+  }
+  if (is_free) device.loaded->set_wanted(true);
+}
+
+}  // namespace penstock

@@ -1,0 +1,60 @@
+#pragma once
+#include <set>
+
+#include "engine/managed_engine.h"
+#include "store/db.h"
+
+namespace penstock {
+
+// One device's models, as choose_model() sees them.
+struct DeviceView {
+  std::vector<std::string> models;  // in the order of the configuration
+  std::set<std::string> hopeless;   // whose engines do not start
+  std::string loaded;               // or being loaded; empty: none
+  bool overdue = false;             // others have waited for as long as they are to
+};
+
+struct ModelChoice {
+  std::string model;       // that the device should have
+  bool contested = false;  // another waits with work of the same priority
+};
+
+// The loaded model stays while it has work of the highest priority that waits for the device, and until others of that
+// priority are overdue. Else the first in the queue is next. A hopeless one has its turn when nobody else has work.
+ModelChoice choose_model(const DeviceView& device, const std::vector<Demand>& queue);
+
+// Decides which of the models that share a device is loaded, by what is in the queue; models of other devices run side
+// by side. To swap is to let the lines under way end, to stop the program, so that the device's memory is free, and to
+// start the other. Loop thread only; the referenced parts must outlive it.
+class Swapper {
+ public:
+  // After `swap_after` a model gives its device to another that has work of the same priority. 0: never.
+  Swapper(asio::io_context& loop, Clock& clock, Db& db, Millis swap_after);
+
+  // Engines of one device, none of them wanted yet, in the order of the configuration. Before start().
+  void add_device(std::string name, std::vector<ManagedEngine*> engines);
+  void start();
+  Task<> stop();
+  // The queue or an engine has changed.
+  void wake() { wake_.notify(); }
+
+ private:
+  struct Device {
+    std::string name;
+    std::vector<ManagedEngine*> engines;
+    ManagedEngine* loaded = nullptr;
+    std::optional<Moment> contested_since;
+  };
+  Task<> run();
+  void look(Device& device, const std::vector<Demand>& queue, bool more_to_come);
+  Moment overdue_at(const Device& device) const;
+
+  Clock& clock_;
+  Db& db_;
+  Millis swap_after_;
+  std::vector<Device> devices_;
+  Event wake_;
+  TaskGroup tasks_;
+};
+
+}  // namespace penstock
