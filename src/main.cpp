@@ -70,6 +70,22 @@ int run_command(int argc, char** argv) {
   running.app->add_option("-o,--output", options.output, "file for the answers")->required();
   running.app->add_option("--errors", options.errors, "file for failed lines (default: OUTPUT.errors.jsonl)");
 
+  CLI::App& models = *app.add_subcommand("models", "Look at the configured models, or add one");
+  models.require_subcommand(1);
+  Command listing{models.add_subcommand("list", "List them, with what they need"), {}, {}, {}};
+  listing.add_settings();
+  Command checking{models.add_subcommand("check", "Say of each whether it can be served, and how well"), {}, {}, {}};
+  checking.add_settings();
+  std::optional<std::string> checked;
+  checking.app->add_option("name", checked, "only this model");
+  CLI::App& adding = *models.add_subcommand("add", "Add a model to the configuration file");
+  NewModel model{kConfigFile, "", "", {}, {}};
+  adding.add_option("name", model.name, "what lines are to call it")->required();
+  adding.add_option("path", model.path, "a GGUF file, or what the engine takes in its place")->required();
+  adding.add_option("--engine", model.engine, "llama.cpp (the default), vllm or sglang");
+  adding.add_option("--device", model.device, "models of one device are loaded one at a time");
+  adding.add_option("--config", model.file, "configuration file (default: penstock.toml)");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -77,6 +93,9 @@ int run_command(int argc, char** argv) {
     throw UsageError(std::string(e.what()) + " (penstock --help says more)");
   }
   if (*running.app) return run(running.config(log::Level::warn), options);
+  if (*listing.app) return models_list(listing.config(log::Level::warn));
+  if (*checking.app) return models_check(checking.config(log::Level::warn), checked);
+  if (adding) return models_add(model);
   if (print) {
     std::fputs(print_config(serving.given(), serving.file).c_str(), stdout);
     return kExitOk;

@@ -7,7 +7,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <set>
 
@@ -127,21 +126,32 @@ void App::add_engines(asio::io_context& loop, const Config& config) {
                                                                   .stream_answers = config.stream_answers},
                                               engines_.changed()));
   }
-  std::vector<ModelConfig> models = config.models;
-  std::erase_if(models,
-                [&](const ModelConfig& m) { return !config.only_model.empty() && config.only_model != m.name; });
-  std::map<std::string, std::vector<ManagedEngine*>> devices;  // that several models share
+  add_models(loop, config);
+  if (!engines_.empty()) return;
+  if (!config.models.empty()) {
+    throw UsageError(fmt::format("model: '{}' is not among the configured models", config.only_model));
+  }
+  throw UsageError(
+      "there is no engine to answer requests: name a model with --model FILE.gguf, an engine with --engine URL, or put "
+      "either into penstock.toml (scripts/quickstart.sh does)");
+}
+
+void App::add_models(asio::io_context& loop, const Config& config) {
+  std::vector<ModelSetup> setups;
+  for (const ModelConfig& model : config.models) {
+    if (!config.only_model.empty() && config.only_model != model.name) continue;
+    setups.push_back(set_up(model, config));
+    if (!setups.back().faults.empty()) throw UsageError(setups.back().faults.front());
+  }
+  std::map<std::string, std::vector<ManagedEngine*>> devices;
   int number = 0;
-  for (const ModelConfig& model : models) {
-    const ModelSetup setup = set_up(model, config);
-    if (!setup.faults.empty()) throw UsageError(setup.faults.front());
+  for (const ModelSetup& setup : setups) {
+    const ModelConfig& model = setup.config;
     if (setup.gguf) {
       log::info("model {}: {} slots of {} tokens, in {}", model.name, setup.slots, setup.context,
                 memory_text(setup.need.total()));
     }
     for (const std::string& advice : setup.advice) log::info("model {}: {}", model.name, advice);
-    const bool is_alone =
-        std::count_if(models.begin(), models.end(), [&](const auto& m) { return m.device == model.device; }) == 1;
     auto engine = std::make_unique<ManagedEngine>(
         loop, clock_,
         ManagedEngine::Options{.model = model.name,
@@ -152,20 +162,18 @@ void App::add_engines(asio::io_context& loop, const Config& config) {
                                .log = fmt::format("{}/{}.log", data_.logs(), file_name_of(model.name)),
                                .slots = setup.slots ? setup.slots : kRemoteSlots,
                                .context = setup.context ? setup.context : kContextDefault,
-                               .wanted = is_alone,
-                               .line_timeout = line_timeout},
+                               .line_timeout = std::chrono::seconds(config.line_timeout_s)},
         engines_.changed());
-    if (!is_alone) devices[model.device].push_back(engine.get());
+    devices[model.device].push_back(engine.get());
     engines_.add(std::move(engine));
   }
-  for (auto& [name, engines] : devices) swapper_.add_device(name, std::move(engines));
-  if (!engines_.empty()) return;
-  if (!config.models.empty()) {
-    throw UsageError(fmt::format("model: '{}' is not among the configured models", config.only_model));
+  for (auto& [name, engines] : devices) {
+    if (engines.size() == 1) {
+      engines.front()->set_wanted(true);
+    } else {
+      swapper_.add_device(name, std::move(engines));
+    }
   }
-  throw UsageError(
-      "there is no engine to answer requests: name a model with --model FILE.gguf, an engine with --engine URL, or put "
-      "either into penstock.toml (scripts/quickstart.sh does)");
 }
 
 // The data directory is ours alone, so whoever held leases is gone, and blobs that no row names were left by a crash.

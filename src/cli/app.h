@@ -50,6 +50,7 @@ class App {
 
  private:
   void add_engines(asio::io_context& loop, const Config& config);
+  void add_models(asio::io_context& loop, const Config& config);
 
   const std::string worker_ = random_id("worker_");
   DataDirectory data_;

@@ -6,7 +6,8 @@
 
 namespace penstock {
 
-constexpr int kExitOk = 0, kExitLinesFailed = 1, kExitUsage = 2, kExitAccident = 70, kExitInterrupted = 130;
+constexpr int kExitOk = 0, kExitLinesFailed = 1, kExitFaults = 1, kExitUsage = 2, kExitAccident = 70,
+              kExitInterrupted = 130;
 
 // Serves the API until SIGINT or SIGTERM; returns the exit code.
 int serve(const Config& config);
@@ -19,5 +20,18 @@ struct RunOptions {
 // One batch from file to file, without a server. Started again after an interruption it goes on where it was: its
 // state is in a folder beside the output, removed at the end. Returns the exit code.
 int run(const Config& config, const RunOptions& options);
+
+// Prints the configured models, one a line.
+int models_list(const Config& config);
+// Prints what is to be said of one model or all, and returns kExitFaults when one cannot be served.
+int models_check(const Config& config, const std::optional<std::string>& name);
+
+struct NewModel {
+  std::string file;  // the configuration, made if it is not there
+  std::string name, path;
+  std::optional<std::string> engine, device;
+};
+// Appends a model to the configuration file and leaves what is in it as it is.
+int models_add(const NewModel& model);
 
 }  // namespace penstock

@@ -292,12 +292,11 @@ void apply_file(Config& config, Origins& origins, const std::string& file) {
 std::pair<Config, Origins> load(const GivenFlags& flags, const std::optional<std::string>& file) {
   Config config;
   Origins origins;
-  constexpr const char* kDefaultFile = "penstock.toml";
   if (file) {
     if (!fs::exists(*file)) throw UsageError(fmt::format("{}: there is no such configuration file", *file));
     apply_file(config, origins, *file);
-  } else if (fs::exists(kDefaultFile)) {
-    apply_file(config, origins, kDefaultFile);
+  } else if (fs::exists(kConfigFile)) {
+    apply_file(config, origins, kConfigFile);
   }
   bool engines_named = false;
   for (const Setting& setting : all_settings()) {

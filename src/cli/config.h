@@ -40,6 +40,7 @@ struct Config {
 };
 
 constexpr int kRemoteSlots = 64;
+constexpr const char* kConfigFile = "penstock.toml";  // in the working directory, where no other is named
 
 // One setting, as help texts and the command line need it.
 struct SettingInfo {

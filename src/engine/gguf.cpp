@@ -62,6 +62,7 @@ class Reader {
   }
 
   std::uint64_t size() const { return size_; }
+  std::uint64_t left() const { return size_ - at_; }
 
   template <class T>
   T number() {
@@ -185,9 +186,15 @@ Pairs read_pairs(Reader& in, std::uint64_t count) {
   return pairs;
 }
 
-std::int64_t count_parameters(Reader& in, std::uint64_t tensors) {
+struct Tensors {
+  std::int64_t parameters = 0;
+  std::uint64_t last_offset = 0;  // of any tensor's weights
+};
+
+Tensors read_tensors(Reader& in, std::uint64_t tensors) {
   if (tensors > kTensorsMax) throw Unreadable{"it has more tensors than any model"};
   double all = 0;
+  Tensors found;
   for (std::uint64_t i = 0; i < tensors; ++i) {
     in.text(0);
     const auto dimensions = in.number<std::uint32_t>();
@@ -195,9 +202,11 @@ std::int64_t count_parameters(Reader& in, std::uint64_t tensors) {
     double elements = 1;
     for (std::uint32_t d = 0; d < dimensions; ++d) elements *= static_cast<double>(in.number<std::uint64_t>());
     all += elements;
-    in.skip(1, sizeof(std::uint32_t) + sizeof(std::uint64_t));  // its type, and where its weights are
+    in.number<std::uint32_t>();  // its type
+    found.last_offset = std::max(found.last_offset, in.number<std::uint64_t>());
   }
-  return static_cast<std::int64_t>(std::min(all, 1e18));
+  found.parameters = static_cast<std::int64_t>(std::min(all, 1e18));
+  return found;
 }
 
 // As `llama_ftype` in llama.cpp's include/llama.h numbers them.
@@ -227,7 +236,9 @@ Part read_part(const std::string& path) {
   const auto tensors = in.number<std::uint64_t>();
   Part part;
   part.pairs = read_pairs(in, in.number<std::uint64_t>());
-  part.parameters = count_parameters(in, tensors);
+  const Tensors found = read_tensors(in, tensors);
+  if (tensors > 0 && found.last_offset >= in.left()) throw Unreadable{"it is cut short: weights are missing"};
+  part.parameters = found.parameters;
   part.size = in.size();
   return part;
 }

@@ -41,8 +41,6 @@ ManagedEngine::ManagedEngine(asio::io_context& loop, Clock& clock, Options optio
       changed_(std::move(changed)),
       models_{options_.model},
       log_(options_.log),
-      wanted_(options_.wanted),
-      trouble_(wanted_ ? kLoading : ""),
       demand_(loop),
       probe_(loop),
       end_(loop),

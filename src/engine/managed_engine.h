@@ -11,7 +11,7 @@ namespace penstock {
 // A program that Penstock starts to serve one model, and keeps alive. When it ends by itself it is started again, with
 // growing pauses; when we end, however, the kernel ends it. How long it takes to load its model is its own matter.
 //
-// One that shares a device with others runs only while it is wanted; see Swapper.
+// It runs only while it is wanted, which it is not at first: see Swapper.
 class ManagedEngine : public Engine {
  public:
   struct Options {
@@ -23,7 +23,6 @@ class ManagedEngine : public Engine {
     std::string log;                         // path of a file for the program's output
     int slots = 8;
     int context = 4096;  // tokens a slot
-    bool wanted = true;  // from the beginning
     Millis line_timeout{600'000};
   };
 
@@ -61,7 +60,7 @@ class ManagedEngine : public Engine {
   std::optional<HttpEngine> http_;  // of the last start: each may have another port
   LogFile log_;
   std::deque<std::string> last_words_;
-  bool wanted_, running_ = false;
+  bool wanted_ = false, running_ = false;
   bool ending_ = false;  // by our wish
   int in_flight_ = 0;
   int failed_starts_ = 0;  // and ends, since it was last ready

@@ -40,6 +40,8 @@ class ManagedEngineTest : public testing::Test {
     options.slots = 3;
     options.context = 100;
     engine = std::make_unique<ManagedEngine>(loop, clock, std::move(options), [this] { ++changes; });
+    if (wanted) engine->set_wanted(true);
+    changes = 0;
     tasks.keep("engine", clock, [this] { return engine->run(); });
     return *engine;
   }
@@ -96,6 +98,7 @@ socketserver.ThreadingUnixStreamServer(host, Handler).serve_forever()
   std::unique_ptr<ManagedEngine> engine;
   TaskGroup tasks{loop};
   int changes = 0;
+  bool wanted = true;  // from the start
 };
 
 TEST_F(ManagedEngineTest, AProgramThatEndsIsStartedAgainWithGrowingPausesAndThenEveryFiveMinutes) {
@@ -181,9 +184,8 @@ TEST_F(ManagedEngineTest, WhatItPrintsIsInItsLog) {
 }
 
 TEST_F(ManagedEngineTest, RunsOnlyWhileItIsWanted) {
-  ManagedEngine::Options options;
-  options.wanted = false;
-  ManagedEngine& e = start(server(), std::move(options));
+  wanted = false;
+  ManagedEngine& e = start(server());
   poll(loop);
   EXPECT_EQ(starts(), 0u);
   EXPECT_FALSE(e.holds_device());

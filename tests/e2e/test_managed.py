@@ -79,7 +79,7 @@ def swaps(server):
 
 
 def test_vllm_is_started_with_its_own_options_waited_for_and_started_again(new_server, tmp_path):
-    stand_ins = StandIns(tmp_path).add("large", "vllm", takes=0.05, start=1, more='context = 1024\nslots = 2\nargs = ["-x"]')
+    stand_ins = StandIns(tmp_path).add("large", "vllm", takes=0.05, start=0.3, more='context = 1024\nslots = 2\nargs = ["-x"]')
     server = stand_ins.server(new_server)
     client = server.client()
     assert [model.id for model in client.models.list()] == ["large"]
