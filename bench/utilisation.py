@@ -53,7 +53,7 @@ class Engine:
 
 @contextlib.contextmanager
 def llama_server(args, folder):
-    """A fresh one with empty caches, started as Penstock's managed engine starts its own (ManagedEngine::argv)."""
+    """A fresh one with empty caches, started as Penstock's managed engine starts its own (command_template())."""
     path = folder / "llama.sock"
     path.unlink(missing_ok=True)
     engine = lab.Process(

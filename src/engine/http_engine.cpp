@@ -146,7 +146,7 @@ Task<> HttpEngine::run() {
         log::info("engine {} is not ready: {}", options_.name, problem->message);
       trouble_ = std::move(problem->message);
       co_await pause(time);
-      time = std::min(2 * time, kProbePauseMax);
+      time = std::min(2 * time, options_.probe_pause_max);
     }
     log::info("engine {} is ready: {}", options_.name, fmt::join(models_, ", "));
     ready_ = true;

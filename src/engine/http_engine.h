@@ -20,6 +20,7 @@ class HttpEngine : public Engine {
     std::string only_model;  // serve this model alone, also when the engine does not list its models
     Millis line_timeout{600'000};
     bool stream_answers = false;  // ask for streams and put them together, so that bytes flow to whoever stands between
+    Millis probe_pause_max{2'000};  // while it is not up
   };
 
   HttpEngine(asio::io_context& loop, Clock& clock, Options options, EngineChanged changed);

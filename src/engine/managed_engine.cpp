@@ -12,6 +12,7 @@ namespace penstock {
 namespace {
 
 constexpr Millis kRestartPauseMin{500}, kRestartPauseMax{30'000};
+constexpr Millis kProbePauseMax{100};  // it is near, and whole batches may wait for it
 constexpr Millis kHopelessPause{300'000};
 constexpr int kHopelessStarts = 3;
 constexpr Millis kStableAfter{60'000};  // an engine that lived this long restarts without a long pause
@@ -124,7 +125,8 @@ Task<std::string> ManagedEngine::live() {
           .key = {},
           .slots = options_.slots,
           .only_model = options_.model,
-          .line_timeout = options_.line_timeout},
+          .line_timeout = options_.line_timeout,
+          .probe_pause_max = kProbePauseMax},
       [this] {
         if (http_->ready()) failed_starts_ = 0;
         changed_();

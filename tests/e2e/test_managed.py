@@ -111,6 +111,7 @@ def test_models_of_one_device_take_turns_and_no_line_is_asked_twice(new_server, 
     assert [model.id for model in client.models.list()] == ["a", "b"]
     # What is there of a model is done before the other's turn comes, so the batches are few stays.
     assert swaps(server) == [("a", "b")]
+    assert "the device is in use" not in server.log.read_text()  # one program began when the other had ended
     assert httpx2.get(f"{server.url}/healthz").json() == {"status": "ok"}
 
 
