@@ -85,7 +85,7 @@ std::vector<std::string> ManagedEngine::argv(const std::string& port) const {
                                    {"port", port},
                                    {"context", std::to_string(options_.context)},
                                    {"slots", std::to_string(options_.slots)},
-                                   {"total_context", std::to_string(options_.slots * options_.context)}});
+                                   {"total_context", std::to_string(std::int64_t{options_.slots} * options_.context)}});
 }
 
 Task<> ManagedEngine::read_output(std::shared_ptr<Child> child) {
@@ -116,7 +116,7 @@ Task<std::string> ManagedEngine::live() {
   co_await probe_.join();
   co_await output_.join();
   const bool on_socket = mentions(options_.command, "{socket}");
-  const std::string port = free_port(loop_);
+  const std::string port = on_socket ? "" : free_port(loop_);
   http_.emplace(
       loop_, clock_,
       HttpEngine::Options{
@@ -173,9 +173,9 @@ Task<> ManagedEngine::run() {
     while (!wanted_) co_await demand_.wait();
     const Moment started = clock_.monotonic();
     const std::string how = co_await live();
+    if (!wanted_) changed_();  // its device is free
     if (ending_) {
       log::info("engine {}: ended, for another model", options_.model);
-      changed_();
       continue;
     }
     if (clock_.monotonic() - started >= kStableAfter) pause = kRestartPauseMin;

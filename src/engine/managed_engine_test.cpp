@@ -228,6 +228,22 @@ TEST_F(ManagedEngineTest, LinesUnderWayEndBeforeItsProgramIsEnded) {
   EXPECT_EQ(answer->status, 200);
 }
 
+TEST_F(ManagedEngineTest, OneThatDiesUnderItsLastLineLeavesTheDeviceAndTellsOfIt) {
+  ManagedEngine& e = start(
+      server(fmt::format("open('{0}', 'w'); [time.sleep(0.01) for _ in iter(lambda: os.path.exists('{1}'), True)]; "
+                         "os._exit(9)",
+                         folder / "asked", folder / "go")));
+  ASSERT_TRUE(until_ready());
+  const auto ask = [](Engine& one) -> Task<> { co_await one.send("/v1/chat/completions", "{}"); };
+  tasks.spawn("line", ask(e));
+  ASSERT_TRUE(run_until(loop, [&] { return std::filesystem::exists(folder / "asked"); }));
+  e.set_wanted(false);
+  folder.write("go", "");
+  ASSERT_TRUE(run_until(loop, [&] { return !e.holds_device(); }));
+  const int before = changes;
+  ASSERT_TRUE(run_until(loop, [&] { return changes > before; }));
+}
+
 TEST_F(ManagedEngineTest, AProgramThatDoesNotEndWhenAskedToIsEnded) {
   ManagedEngine& e =
       start("#!/usr/bin/env python3\nimport signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + server());
