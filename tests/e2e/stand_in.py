@@ -3,8 +3,8 @@
 
     stand_in.py --port PORT [--host HOST] --served-model-name NAME …
 
-Its environment says what it does besides: it waits START seconds before it listens and TAKES seconds for each answer;
-notes when it starts and what it is asked in the file LOG; and fails when another one holds the file DEVICE.
+Its environment says what it does besides: it waits START seconds before it listens, and for each answer TAKES seconds
+and until there is a file GATE; notes when it starts and what it is asked in the file LOG; and fails when another one holds the file DEVICE.
 """
 
 import fcntl
@@ -40,6 +40,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         note(asked=body["messages"][-1]["content"])
         time.sleep(float(os.environ.get("TAKES", 0)))
+        while "GATE" in os.environ and not os.path.exists(os.environ["GATE"]):
+            time.sleep(0.01)
         self.reply(*FakeEngine._greet(body))
 
     def reply(self, status, content):

@@ -31,18 +31,20 @@ class StandIns:
     def __init__(self, folder):
         self.log = folder / "stand-ins.jsonl"
         self.device = folder / "device"
+        self.gate = folder / "gate"
         self.config = folder / "models.toml"
         self.config.write_text("")
 
-    def add(self, name, engine="command", takes=0, start=0, more=""):
+    def add(self, name, engine="command", takes=0, start=0, more="", gate=False):
         command = f'command = ["{sys.executable}", "{STAND_IN}", "--served-model-name", "{{name}}", "--port", "{{port}}"]'
         if engine != "command":
             command = f'program = "{STAND_IN}"\npath = "some/model"'
+        env = {"LOG": self.log, "DEVICE": self.device, "TAKES": takes, "START": start}
+        if gate:
+            env["GATE"] = self.gate
+        env = ", ".join(f'{key} = "{value}"' for key, value in env.items())
         with self.config.open("a") as config:
-            config.write(
-                f'[models."{name}"]\nengine = "{engine}"\n{command}\n{more}\n'
-                f'env = {{ LOG = "{self.log}", DEVICE = "{self.device}", TAKES = "{takes}", START = "{start}" }}\n'
-            )
+            config.write(f'[models."{name}"]\nengine = "{engine}"\n{command}\n{more}\nenv = {{ {env} }}\n')
         return self
 
     def server(self, new_server, *arguments):
@@ -100,10 +102,12 @@ def test_vllm_is_started_with_its_own_options_waited_for_and_started_again(new_s
 
 
 def test_models_of_one_device_take_turns_and_no_line_is_asked_twice(new_server, tmp_path):
-    stand_ins = StandIns(tmp_path).add("a").add("b")
+    stand_ins = StandIns(tmp_path).add("a", gate=True).add("b")
     server = stand_ins.server(new_server)
     client = server.client()
     batches = [create_batch(client, lines(model, 10)) for model in "abab"]
+    wait_until(lambda: server.log.read_text().count(" 10 lines for ") == 4, "all are in the queue")
+    stand_ins.gate.touch()
     for batch in batches:
         assert_done(client, batch, 10)
     asked = stand_ins.asked()
@@ -207,7 +211,7 @@ def test_run_ends_with_the_last_words_of_an_engine_that_does_not_start(tmp_path)
 
 
 def test_the_real_model_under_two_names_is_swapped_with_one_llama_server_at_a_time(new_server):
-    server = new_server(models=(MODEL, OTHER_MODEL))
+    server = new_server(models=(MODEL, OTHER_MODEL), env={"PENSTOCK_LLAMA_SERVER_ARGS": "--threads,1"})
     client = server.client()
     batches = [create_batch(client, [line("1", {"model": model})]) for model in (OTHER_MODEL, MODEL, OTHER_MODEL)]
     most = 0
