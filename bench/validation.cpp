@@ -8,6 +8,7 @@
 #include <cstring>
 #include <ctime>
 #include <fstream>
+#include <map>
 #include <random>
 
 #include "base/error.h"
@@ -52,23 +53,44 @@ class Scratch {
   std::uint64_t size_ = 0;
 };
 
-// `lines` requests of about `size` bytes: seeded words with some escapes and some UTF-8. The one before the last is no
-// JSON and the last has the custom_id of the first, so a check that stops early or forgets is noticed.
-void write_input(Scratch& file, std::int64_t lines, std::size_t size) {
+// About `size` bytes of seeded words with some escapes and some UTF-8.
+std::string words(std::minstd_rand random, std::size_t size) {
   constexpr std::string_view kWords[] = {"pressure ", "valve ",        "of the ", "turbine, ", "reservoir ", "and ",
                                          "flow\\n",   "\\\"head\\\" ", "m³/s ",   "7.5 ",      "für ",       "steady "};
-  std::minstd_rand random(1);
+  std::string text;
+  while (text.size() < size) text += kWords[random() % std::size(kWords)];
+  return text;
+}
+
+// What the requests of the input share, some with others, these mixed: half of each system prompt and user message is
+// the text of its group. 0: nothing.
+struct Groups {
+  std::int64_t system = 0, user = 0;
+};
+const std::map<std::string, Groups> kShapes = {
+    {"none", {}}, {"system", {200, 0}}, {"document", {0, 50'000}}, {"levels", {10, 1'000}}};
+
+// `lines` requests of about `size` bytes, and two more: one that is no JSON, and one with the custom_id of the first,
+// so a check that stops early or forgets is noticed. Returns the bytes before those.
+std::uint64_t write_input(Scratch& file, std::int64_t lines, std::size_t size, const Groups& groups) {
   std::string line;
-  for (std::int64_t i = 0; i < lines; ++i) {
+  std::uint64_t good_size = 0;
+  for (std::int64_t i = 0; i < lines + 2; ++i) {
+    if (i == lines) good_size = file.size();
+    const auto part = [&](std::int64_t count, std::size_t part_size) {
+      return count == 0 ? "" : words(std::minstd_rand(static_cast<unsigned>(1 + i % count)), part_size);
+    };
     line = fmt::format(
         R"({{"custom_id":"request-{:07}","method":"POST","url":"{}","body":{{"model":"bench","temperature":0.7,)"
-        R"("max_tokens":256,"messages":[{{"role":"system","content":"You are a careful engineer."}},)"
-        R"({{"role":"user","content":")",
-        i == lines - 1 ? 0 : i, kEndpoint);
-    while (line.size() + 5 < size) line += kWords[random() % std::size(kWords)];
-    line += i == lines - 2 ? "\"}]}\n" : "\"}]}}\n";
+        R"("max_tokens":256,"messages":[{{"role":"system","content":"You are a careful engineer. {}"}},)"
+        R"({{"role":"user","content":"{})",
+        i == lines + 1 ? 0 : i, kEndpoint, part(groups.system, size / 4), part(groups.user, size / 4));
+    if (line.size() + 5 < size)
+      line += words(std::minstd_rand(static_cast<unsigned>(i + 1'000'000)), size - line.size() - 5);
+    line += i == lines ? "\"}]}\n" : "\"}]}}\n";
     file.append(line);
   }
+  return good_size;
 }
 
 double cpu_seconds() {
@@ -77,14 +99,13 @@ double cpu_seconds() {
   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
 }
 
-// CPU seconds in the validator alone, without the reading of the file.
-double time_validator(const Scratch& file, std::size_t piece_size) {
+// CPU seconds in the validator alone, without the reading of the file's first `size` bytes.
+double time_validator(const Scratch& file, std::uint64_t size, std::size_t piece_size, std::int64_t errors) {
   Validator validator({.endpoint = kEndpoint, .lines_max = 0, .models = {}});
   const auto piece = std::make_unique<char[]>(piece_size);
   double seconds = 0;
-  for (std::uint64_t at = 0;;) {
-    const std::size_t n = file.read(at, piece.get(), piece_size);
-    if (n == 0) break;
+  for (std::uint64_t at = 0; at < size;) {
+    const std::size_t n = file.read(at, piece.get(), std::min<std::uint64_t>(piece_size, size - at));
     at += n;
     const double start = cpu_seconds();
     validator.feed({piece.get(), n});
@@ -93,8 +114,8 @@ double time_validator(const Scratch& file, std::size_t piece_size) {
   const double start = cpu_seconds();
   const Validated checked = validator.finish();
   seconds += cpu_seconds() - start;
-  if (checked.error_total != 2 || checked.errors[1].code != "duplicate_custom_id") {
-    throw std::runtime_error("the validator did not find the two faults");
+  if (checked.error_total != errors || (errors > 0 && checked.errors[1].code != "duplicate_custom_id")) {
+    throw std::runtime_error("the validator did not find what is wrong with the input, or found more");
   }
   return seconds;
 }
@@ -143,29 +164,34 @@ int run(int argc, char** argv) {
   std::int64_t lines = 1'000'000;
   std::size_t line_size = 580;
   int runs = 3;
-  std::string scratch = "/tmp";
+  std::string scratch = "/tmp", shared = "none";
   app.add_option("--lines", lines)->capture_default_str()->check(CLI::Range(3, 100'000'000));
   app.add_option("--line-size", line_size, "in bytes")->capture_default_str()->check(CLI::Range(300, 64 << 20));
+  app.add_option("--shared", shared, "what prompts begin with")
+      ->capture_default_str()
+      ->check(CLI::IsMember(kShapes, CLI::ignore_case));
   app.add_option("--runs", runs, "how often; medians are printed")->capture_default_str()->check(CLI::Range(1, 100));
   app.add_option("--scratch", scratch, "the folder for the file")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
 
   Scratch file(scratch);
-  write_input(file, lines, line_size);
+  const std::uint64_t size = write_input(file, lines, line_size, kShapes.at(shared));
   std::vector<double> large, small, dom;
   double peak = 0;
   for (int i = 0; i < runs; ++i) {
-    large.push_back(time_validator(file, 1 << 20));
+    large.push_back(time_validator(file, size, 1 << 20, 0));
     if (i == 0) peak = peak_rss_mb();  // of one check, as a server that has just started has it
-    small.push_back(time_validator(file, 64 << 10));
+    small.push_back(time_validator(file, size, 64 << 10, 0));
     dom.push_back(time_dom(file, line_size));
   }
-  const double gigabytes = static_cast<double>(file.size()) / 1e9;
-  fmt::print(R"({{"lines":{},"bytes":{},"gb_per_second":{:.2f},"gb_per_second_64k":{:.2f},"dom_gb_per_second":{:.2f},)"
-             R"("ratio":{:.2f},"us_per_line":{:.2f},"peak_rss_mb":{:.1f}}})"
-             "\n",
-             lines, file.size(), gigabytes / median(large), gigabytes / median(small), gigabytes / median(dom),
-             median(dom) / median(large), median(large) * 1e6 / static_cast<double>(lines), peak);
+  time_validator(file, file.size(), 1 << 20, 2);
+  const double gigabytes = static_cast<double>(size) / 1e9;
+  fmt::print(
+      R"({{"shared":"{}","lines":{},"bytes":{},"gb_per_second":{:.2f},"gb_per_second_64k":{:.2f},"dom_gb_per_second":{:.2f},)"
+      R"("ratio":{:.2f},"us_per_line":{:.2f},"peak_rss_mb":{:.1f}}})"
+      "\n",
+      shared, lines, size, gigabytes / median(large), gigabytes / median(small), gigabytes / median(dom),
+      median(dom) / median(large), median(large) * 1e6 / static_cast<double>(lines), peak);
   return 0;
 }
 

@@ -15,8 +15,8 @@ LAYERS = ["base", "net", "sql", "blob", "model", "store", "engine", "batch", "ap
 # What may stand only in files whose path matches.
 CONFINED = [
     (re.compile(r"#\s*include\s*<boost/beast"), "Beast", re.compile(r"net/[^/]+\.cpp")),
-    (re.compile(r"#\s*include\s*<simdjson"), "simdjson", re.compile(r"model/([^/]+\.cpp|strict_json\.h)")),
-    (re.compile(r'#\s*include\s*"model/strict_json\.h"'), "strict_json.h", re.compile(r"model/[^/]+\.cpp")),
+    (re.compile(r"#\s*include\s*<simdjson"), "simdjson", re.compile(r"model/([^/]+\.cpp|(strict_json|prompt)\.h)")),
+    (re.compile(r'#\s*include\s*"model/(strict_json|prompt)\.h"'), "strict_json.h", re.compile(r"model/[^/]+\.cpp")),
     (re.compile(r"#\s*include\s*<sqlite3"), "SQLite's own header", re.compile(r"sql/[^/]+\.cpp")),
     (re.compile(r"\bco_spawn\b"), "co_spawn", re.compile(r"base/async\.(h|cpp)")),
 ]

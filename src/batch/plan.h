@@ -2,8 +2,8 @@
 #include "blob/blob_store.h"
 #include "model/types.h"
 
-// The plan blob: the order in which the lines of an input file are dispatched, as an array of PlanEntry in the
-// machine's byte order. It goes with its file, and may be made anew from it at any time.
+// The plan blob: the order in which the lines of an input file are dispatched (see PrefixOrder), as an array of
+// PlanEntry in the machine's byte order. It goes with its file, and may be made anew from it at any time.
 namespace penstock {
 
 std::string plan_key(const FileId& input);

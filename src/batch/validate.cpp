@@ -58,9 +58,10 @@ void Validator::line(std::string_view text) {
   }
   inputs_ += facts->inputs;
   seen_.prefetch(facts->custom_id_hash);
+  order_.read(parser_.prompt());
   last_.custom_id_hash = facts->custom_id_hash;
   last_.custom_id = facts->custom_id;
-  last_.model = facts->model;
+  if (last_.model != facts->model) last_.model = facts->model;
   last_.number = number_;
   last_.offset = at + skipped;
   last_.length = static_cast<std::uint32_t>(content.size());
@@ -95,8 +96,7 @@ void Validator::admit() {
                   .line = last_.number});
   }
   if (result_.error_total > 0) return;  // nothing will run, so no plan is needed
-  result_.entries.push_back(
-      {.offset = last_.offset, .length = last_.length, .index = static_cast<std::uint32_t>(result_.entries.size())});
+  order_.add({.offset = last_.offset, .length = last_.length, .index = order_.size()});
 }
 
 void Validator::feed(std::string_view bytes) {
@@ -154,7 +154,8 @@ Validated Validator::finish() {
                                                    "most {}.",
                                                    inputs_, rules_.lines_max)));
   }
-  if (result_.error_total > 0) result_.entries.clear();
+  seen_ = {};  // its memory is as much as the making of the order takes
+  if (result_.error_total == 0) result_.entries = order_.finish();
   result_.endpoint = std::move(rules_.endpoint);
   return std::move(result_);
 }

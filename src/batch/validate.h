@@ -2,6 +2,7 @@
 #include <set>
 
 #include "batch/hash_set.h"
+#include "batch/prefix_order.h"
 #include "blob/blob_store.h"
 #include "model/line_parser.h"
 
@@ -17,7 +18,7 @@ constexpr std::size_t kErrorsKept = 100;
 // A longer line is a fault of its own: one request must fit an engine's and our memory.
 constexpr std::size_t kLineSizeMax = 64 << 20;
 
-// What the check of an input file brought: a plan in the file's order, or errors.
+// What the check of an input file brought: a plan, or errors.
 struct Validated {
   std::vector<PlanEntry> entries;
   std::string endpoint, model;
@@ -25,7 +26,7 @@ struct Validated {
   std::int64_t error_total = 0;
 };
 
-// Checks an input file as its bytes come, in memory of 16 bytes a line, some 25 bytes a custom_id, and the longest
+// Checks an input file as its bytes come, in memory of 24 bytes a line, some 25 bytes a custom_id, and the longest
 // line. Physical lines end with LF; blank ones are skipped; a UTF-8 byte order mark in front is skipped. One thread.
 class Validator {
  public:
@@ -51,6 +52,7 @@ class Validator {
   ValidationRules rules_;
   LineParser parser_;
   HashSet seen_;
+  PrefixOrder order_;
   Good last_;
   bool waiting_ = false;  // `last_` is to be admitted
   Validated result_;

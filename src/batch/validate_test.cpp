@@ -100,6 +100,28 @@ TEST(ValidateTest, ThePlanCutsTheExactBytes) {
   }
 }
 
+TEST(ValidateTest, ThePlanBringsTogetherWhatBeginsAlike) {
+  const std::string document = std::string(200, 'd');
+  std::string input;
+  for (int i = 0; i < 6; ++i) {
+    const std::string prompt =
+        i % 2 == 0 ? document : fmt::format("no {}", std::string(200, static_cast<char>('0' + i)));
+    input +=
+        fmt::format(R"({{"custom_id":"{}","method":"POST","url":"/v1/chat/completions","body":{{"model":"m","seed":{},)"
+                    R"("messages":[{{"role":"user","content":"{} question {}"}}]}}}})"
+                    "\n",
+                    i, i, prompt, i);
+  }
+  const Validated checked = check(input);
+  std::vector<std::uint32_t> indices;
+  for (const PlanEntry& entry : checked.entries) {
+    indices.push_back(entry.index);
+    EXPECT_NE(input.substr(entry.offset, entry.length).find(fmt::format(R"("custom_id":"{}")", entry.index)),
+              std::string::npos);
+  }
+  EXPECT_EQ(indices, (std::vector<std::uint32_t>{0, 2, 4, 1, 3, 5}));
+}
+
 TEST(ValidateTest, LineNumbersArePhysical) {
   const Validated checked =
       check(kBom + "\n" + "bad\n" + "\r\n" + input_line(0) + " \t\n" + "{}\n\n\n" + input_line(0));

@@ -6,6 +6,7 @@
 
 #include <stdexcept>
 
+#include "model/prompt.h"
 #include "model/strict_json.h"
 
 namespace penstock {
@@ -56,6 +57,14 @@ std::int64_t input_count(element input) {
   return tokens ? 1 : static_cast<std::int64_t>(list.size());
 }
 
+// A member of an object, if it is there. Cheaper than std::optional, which the compiler clears and copies in pieces.
+struct Member {
+  element value;
+  bool present = false;
+
+  bool is_null() const { return !present || value.is_null(); }
+};
+
 std::string capitalized(std::string text) {
   text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
   return text;
@@ -72,6 +81,7 @@ const std::set<std::string, std::less<>>& endpoints() {
 struct LineParser::Impl {
   StrictJson strict;
   simdjson::ondemand::parser lazy;
+  Prompt prompt;
 };
 
 LineParser::LineParser() : impl_(std::make_unique<Impl>()) {}
@@ -87,24 +97,24 @@ boost::system::result<LineFacts, LineError> LineParser::check(std::string_view l
 
   // Parsers disagree on which of two equal keys counts, so a line that repeats one we or the engine act on is refused.
   constexpr std::string_view kNames[] = {"custom_id", "method", "url", "body"};
-  std::optional<element> values[4];
-  for (auto field = object.begin(); field != object.end(); ++field) {
+  Member values[4];
+  for (auto field = object.begin(), end = object.end(); field != end; ++field) {
     const std::string_view key = field.key();
     for (int i = 0; i < 4; ++i) {
       if (key != kNames[i]) continue;
-      if (values[i]) return repeated(key);
-      values[i] = field.value();
+      if (values[i].present) return repeated(key);
+      values[i] = {field.value(), true};
     }
   }
   for (int i = 0; i < 4; ++i) {
-    if (!values[i] || values[i]->is_null()) return missing(kNames[i]);
+    if (values[i].is_null()) return missing(kNames[i]);
   }
   std::string_view custom_id, method, url;
-  if (values[0]->get(custom_id)) return wrong_type("custom_id", "a string");
-  if (values[1]->get(method)) return wrong_type("method", "a string");
-  if (values[2]->get(url)) return wrong_type("url", "a string");
+  if (values[0].value.get(custom_id)) return wrong_type("custom_id", "a string");
+  if (values[1].value.get(method)) return wrong_type("method", "a string");
+  if (values[2].value.get(url)) return wrong_type("url", "a string");
   simdjson::dom::object body;
-  if (values[3]->get(body)) return wrong_type("body", "an object");
+  if (values[3].value.get(body)) return wrong_type("body", "an object");
   if (method != "POST") {
     return line_error("invalid_method", "The method of each request must be POST.", "method");
   }
@@ -113,34 +123,44 @@ boost::system::result<LineFacts, LineError> LineParser::check(std::string_view l
   }
 
   const std::string_view required = required_field(endpoint);
-  std::optional<element> model, stream, input;
-  for (auto field = body.begin(); field != body.end(); ++field) {
+  Member model, stream, input, tools, instructions;
+  for (auto field = body.begin(), end = body.end(); field != end; ++field) {
     const std::string_view key = field.key();
-    std::optional<element>* slot = key == "model"    ? &model
-                                   : key == "stream" ? &stream
-                                   : key == required ? &input
-                                                     : nullptr;
+    Member* const slot = key == "model"          ? &model
+                         : key == "stream"       ? &stream
+                         : key == required       ? &input
+                         : key == "tools"        ? &tools
+                         : key == "instructions" ? &instructions
+                                                 : nullptr;
     if (!slot) continue;
-    if (*slot) return repeated(fmt::format("body.{}", key));
-    *slot = field.value();
+    if (slot->present) return repeated(fmt::format("body.{}", key));
+    *slot = {field.value(), true};
   }
-  if (bool streaming = false; stream && !stream->get(streaming) && streaming) {
+  if (bool streaming = false; stream.present && !stream.value.get(streaming) && streaming) {
     const char* api = endpoint == "/v1/chat/completions" ? "Chat Completions: " : "";
     return line_error("streaming_unsupported", fmt::format("{}Streaming is not supported in the Batch API.", api),
                       "body.stream");
   }
   std::string_view model_name;
-  if (model && !model->is_null() && model->get(model_name)) return wrong_type("body.model", "a string");
+  if (!model.is_null() && model.value.get(model_name)) return wrong_type("body.model", "a string");
   if (model_name.empty()) return line_error("invalid_request", "Model parameter is required.", "body.model");
-  if (!input || input->is_null()) {
+  if (input.is_null()) {
     return line_error("invalid_request", fmt::format("{} parameter is required.", capitalized(std::string(required))),
                       fmt::format("body.{}", required));
+  }
+  Prompt& prompt = impl_->prompt;
+  prompt.clear();
+  if (endpoint != "/v1/embeddings") {
+    if (tools.present) prompt.append(tools.value);
+    if (instructions.present) prompt.append(instructions.value);
+    prompt.append(input.value);
+    prompt.finish();
   }
   const XXH128_hash_t hash = XXH3_128bits_withSeed(custom_id.data(), custom_id.size(), hash_seed());
   return LineFacts{.custom_id_hash = {hash.low64, hash.high64},
                    .custom_id = custom_id,
                    .model = model_name,
-                   .inputs = endpoint == "/v1/embeddings" ? input_count(*input) : 1};
+                   .inputs = endpoint == "/v1/embeddings" ? input_count(input.value) : 1};
 }
 
 std::string_view LineParser::url(std::string_view line) {
@@ -148,6 +168,10 @@ std::string_view LineParser::url(std::string_view line) {
   std::string_view url;
   if (!impl_->strict.parse(line, root) || root["url"].get(url)) return {};
   return url;
+}
+
+std::span<const std::string_view> LineParser::prompt() const {
+  return impl_->prompt.strings();
 }
 
 LineParts LineParser::cut(std::string_view line) {

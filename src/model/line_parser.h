@@ -2,6 +2,7 @@
 #include <boost/system/result.hpp>
 #include <memory>
 #include <set>
+#include <span>
 #include <string_view>
 
 #include "model/types.h"
@@ -43,6 +44,10 @@ class LineParser {
 
   // Strict check against the rules of the input file; the error has no line number yet.
   boost::system::result<LineFacts, LineError> check(std::string_view line, std::string_view endpoint);
+
+  // The strings of the prompt of the line that check() accepted last, in their order; none for /v1/embeddings. Valid
+  // until the next call.
+  std::span<const std::string_view> prompt() const;
 
   // The url that a line names; empty when it names none or is no JSON. Valid until the next call.
   std::string_view url(std::string_view line);

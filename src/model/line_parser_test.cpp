@@ -67,6 +67,44 @@ TEST_F(LineParserTest, TellsWhatValidationKeepsOfAGoodLine) {
   EXPECT_EQ(facts->model, "qw\"en");
 }
 
+TEST_F(LineParserTest, TellsThePromptOfALine) {
+  struct Row {
+    std::string endpoint, body;
+    std::vector<std::string> prompt;
+  };
+  const std::string long_text(100'000, 'x');
+  const Row table[] = {
+      {"chat/completions", R"("messages":[])", {}},
+      {"chat/completions",
+       R"("messages":[{"role":"system","content":"a\nb"},{"content":"c","role":"user"}],"seed":7)",
+       {"a\nb", "c"}},
+      {"chat/completions",
+       R"("messages":[{"role":"user","content":[{"type":"text","text":"see"},{"type":"image_url","image_url":)"
+       R"({"url":"data:image/png;base64,AA"}}]}],"metadata":{"x":"y"})",
+       {"see", "data:image/png;base64,AA"}},
+      // Tools stand in front, wherever the client put them.
+      {"chat/completions",
+       R"("messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f"}}])",
+       {"f", "hi"}},
+      {"completions", R"("prompt":"once")", {"once"}},
+      {"completions", R"("prompt":["once","upon"])", {"once", "upon"}},
+      {"completions", R"("prompt":[1,258])", {std::string("\1\0\0\0\0\0\0\0\2\1\0\0\0\0\0\0", 16)}},
+      {"responses",
+       R"("input":"go","instructions":"be brief","tools":[{"type":"function","name":"f"}])",
+       {"f", "be brief", "go"}},
+      {"responses", R"("input":[{"role":"user","content":"go"}],"instructions":null)", {"go"}},
+      {"embeddings", R"("input":["a","b"])", {}},
+      {"completions", R"("prompt":")" + long_text + "\"", {long_text}},
+  };
+  for (const Row& row : table) {
+    const std::string url = "/v1/" + row.endpoint;
+    const Padded line(LineText{.url = "\"" + url + "\"", .body = R"({"model":"m",)" + row.body + "}"}.text());
+    ASSERT_TRUE(parser.check(line, url)) << row.body;
+    const auto prompt = parser.prompt();
+    EXPECT_EQ(std::vector<std::string>(prompt.begin(), prompt.end()), row.prompt) << row.body;
+  }
+}
+
 TEST_F(LineParserTest, NamesEachBrokenRule) {
   struct Row {
     std::string line, fault, words;

@@ -153,9 +153,12 @@ std::optional<std::string> expected_errors(std::string_view file, const Validati
 
 void check_result(const Validated& result, std::string_view file) {
   require(result.entries.empty() == (result.error_total > 0), "a file has a plan or errors");
-  for (std::size_t i = 0; i < result.entries.size(); ++i) {
-    const PlanEntry& e = result.entries[i];
-    require(e.index == i && e.offset + e.length <= file.size(), "an entry is a line of the file");
+  std::vector<PlanEntry> entries = result.entries;
+  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.index < b.index; });
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const PlanEntry& e = entries[i];
+    require(e.index == i && (i == 0 || e.offset > entries[i - 1].offset), "each request has one entry");
+    require(e.offset + e.length <= file.size(), "an entry is a line of the file");
     require(e.offset == 0 || file[e.offset - 1] == '\n' || e.offset == 3, "an entry begins where a line does");
     require(file.find('\n', e.offset) == e.offset + e.length || e.offset + e.length == file.size(), "and ends there");
   }
