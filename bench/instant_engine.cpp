@@ -35,12 +35,21 @@ class InstantEngine {
   Task<Response> handle(Request& request) {
     const std::string body = co_await read_all(*request.body, kBodySizeMax);
     if (request.path == "/v1/models") co_return json(models_);
+    if (request.path == "/stats")
+      co_return json(fmt::format(R"({{"first_request":{:.6f},"last_answer":{:.6f}}})", first_request_, last_answer_));
     if (!request.path.starts_with("/v1/") || request.method != "POST") throw HttpError(404, "there is no such path");
+    if (first_request_ == 0) first_request_ = monotonic_seconds();
     if (delay_ > Millis{0}) co_await sleep_until(clock_, clock_.monotonic() + delay_);
+    last_answer_ = monotonic_seconds();
     co_return json(answer_);
   }
 
  private:
+  // As time.monotonic() in Python.
+  static double monotonic_seconds() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  }
+
   static Response json(const std::string& body) {
     Response response;
     response.headers.add("Content-Type", "application/json");
@@ -51,6 +60,7 @@ class InstantEngine {
   Clock& clock_;
   Millis delay_;
   std::string models_, answer_;
+  double first_request_ = 0, last_answer_ = 0;
 };
 
 Task<> serve_until_signal(HttpServer& server, TaskGroup& tasks, asio::signal_set& signals) {
