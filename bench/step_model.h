@@ -38,6 +38,12 @@ struct Prompt {
 // nobody is admitted. A block is cached when it is full, and so are blocks of generated tokens: the same prompt brings
 // the same answer, a different one never meets it.
 //
+// Checked in two ways. step_model_test.cpp has cases that were reckoned by hand. And the schedules were compared with
+// those of vLLM 0.11.0, its own Scheduler and KVCacheManager in Python with the model's part left out: on 15 seeded
+// workloads of 200 to 500 requests (shared beginnings or none, the same prompts again, arrivals at once or over time,
+// caches from ample to so tight that there were 500 preemptions) every step computed as many tokens and gave a token to
+// the same sequences, and every sequence had as many cached tokens. The times were compared with nothing.
+//
 // A step takes `base`, and its share for each prefilled token, each generating sequence, and each token of context that
 // is read from the cache. The defaults are those of an 8B model in 16 bits with grouped-query attention on one GPU of
 // 80 GB, 2 TB/s and 312 TFLOP/s (A100), from first principles and not measured.
