@@ -41,9 +41,10 @@ async def ask(port, rng, ttfts):
     writer.close()
 
 
-async def burst(args, port, seed, ttfts):
+async def burst(args, engine, seed, ttfts):
     """Requests at random times for so long, and then until all are answered."""
     rng = random.Random(seed)
+    port = int(engine.url.rsplit(":", 1)[1])
     async with asyncio.TaskGroup() as group:
         end = time.monotonic() + args.burst_seconds / args.speed
         while time.monotonic() < end:
@@ -77,12 +78,14 @@ def rate(parts):
 
 async def measure(args, folder):
     alone, together, in_bursts, in_idle = [], [], [], []
-    with lab.mock_engine(args.bin, folder, "--speed", args.speed, "--sequences", args.sequences) as engine:
-        port = int(engine.url.rsplit(":", 1)[1])
+    engine_flags = ("--speed", args.speed, "--sequences", args.sequences)
+    write_input(folder / "input.jsonl", args.seed)
+    with lab.mock_engine(args.bin, folder, *engine_flags) as engine:
         for number in range(args.bursts):
-            await burst(args, port, args.seed + number, alone)
+            await burst(args, engine, args.seed + number, alone)
 
-        write_input(folder / "input.jsonl", args.seed)
+    # A fresh engine, since the same prompts come again.
+    with lab.mock_engine(args.bin, folder, *engine_flags) as engine:
         flags = ("--slots", args.slots) if args.slots else ()
         with lab.serve(args.bin, folder, "--engine", engine.url, *flags) as (_, url):
             conn = lab.connection(url)
@@ -92,7 +95,7 @@ async def measure(args, folder):
             await asyncio.sleep(args.free_seconds / args.speed)
             free = batch.since()
             for number in range(args.bursts):
-                await burst(args, port, args.seed + number, together)
+                await burst(args, engine, args.seed + number, together)
                 in_bursts.append(batch.since())
                 await asyncio.sleep(args.idle_seconds / args.speed)
                 in_idle.append(batch.since())
