@@ -202,7 +202,8 @@ class MockEngine:
         self.process, self.url = process, url
 
     def stats(self, finished=None):
-        """mock_engine.cpp says what they are. `mean_in_flight` is until so many have finished."""
+        """mock_engine.cpp says what they are. `until_seconds` and `mean_in_flight` are until so many have
+        finished."""
         return get_json(connection(self.url), "/stats" + (f"?finished={finished}" if finished else ""))
 
 

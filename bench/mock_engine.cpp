@@ -423,7 +423,7 @@ std::string MockEngine::metrics() const {
 }
 
 // What the benchmarks want to know. Times are the engine's own: those of the machine, times `speed`. `mean_in_flight`
-// is from the first arrival to the answer whose number `?finished=` gives, or to the last one.
+// is over `until_seconds`: from the first arrival to the answer whose number `?finished=` gives, or to the last one.
 std::string MockEngine::stats(const Request& request) const {
   const StepModel::Counters& c = model_.counters();
   std::size_t until = finishes_.size();
@@ -436,11 +436,12 @@ std::string MockEngine::stats(const Request& request) const {
   const Finish finish = until == 0 ? Finish{} : finishes_[until - 1];
   return fmt::format(
       R"({{"steps":{},"step_seconds":{:.4f},"span_seconds":{:.4f},"late_seconds":{:.4f},"finished":{},"in_flight":{},)"
-      R"("mean_in_flight":{:.3f},"prompt_tokens":{},"cached_tokens":{},"computed_tokens":{},"generated_tokens":{},)"
-      R"("preemptions":{}}})",
+      R"("until_seconds":{:.4f},"mean_in_flight":{:.3f},"prompt_tokens":{},"cached_tokens":{},"computed_tokens":{},)"
+      R"("generated_tokens":{},"preemptions":{}}})",
       c.steps, c.time.count() / 1e6 * settings_.slower, span * settings_.speed, late_seconds_ * settings_.speed,
-      finishes_.size(), generations_.size(), finish.seconds > 0 ? finish.in_flight_seconds / finish.seconds : 0,
-      c.prompt_tokens, c.cached_tokens, c.computed_tokens, c.generated_tokens, c.preemptions);
+      finishes_.size(), generations_.size(), finish.seconds * settings_.speed,
+      finish.seconds > 0 ? finish.in_flight_seconds / finish.seconds : 0, c.prompt_tokens, c.cached_tokens,
+      c.computed_tokens, c.generated_tokens, c.preemptions);
 }
 
 Task<> serve_until_signal(HttpServer& server, MockEngine& engine, TaskGroup& tasks, asio::signal_set& signals) {
