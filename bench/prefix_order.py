@@ -173,11 +173,11 @@ def main():
     parser.add_argument("--speed", type=float, default=10, help="of the mock engine's time against the clock's")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--bin", type=Path, default=lab.ROOT / "build/release", help="where the programs are")
-    parser.add_argument("--slots", type=int, default=4, help="of llama-server")
+    parser.add_argument("--slots", type=int, default=2, help="of llama-server")
     parser.add_argument("--threads", type=int, default=1, help="of llama-server")
     parser.add_argument("--gguf", type=Path, default=lab.ROOT / "build/models/SmolLM2-135M-Instruct.Q4_1.gguf")
     args = parser.parse_args()
-    sizes = {"lines": (4_000, 64), "groups": (200, 16), "prefix_chars": (2_048, 600), "answer_tokens": (64, 8)}
+    sizes = {"lines": (4_000, 48), "groups": (200, 8), "prefix_chars": (2_048, 600), "answer_tokens": (64, 8)}
     for name, (mock, real) in sizes.items():
         if getattr(args, name) is None:
             setattr(args, name, real if args.llama_server else mock)

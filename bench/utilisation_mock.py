@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""P2: how full Penstock keeps engines with many sequences, against a bare client. README.md says what the numbers mean."""
+"""P2: how full Penstock keeps engines with many sequences, against a bare client. README.md has what it measures."""
 
 import argparse
 import contextlib
