@@ -128,8 +128,9 @@ void Dispatcher::start_lines() {
     const auto has_line = [&](std::size_t engine) { return lines.has_line_for(engine); };
     const auto expect = [&](const Line& line) { return active(line.span->claim.key.batch).lengths.expect(line.body); };
     while (may_send() && !lines.empty()) {
+      const std::size_t to_come = queue.more_begun ? Engines::kMany : lines.left();
       const bool suspect = lines.front() && retry::is_suspect(lines.front()->deaths, options_.retry);
-      std::optional<Slot> slot = suspect ? engines_.acquire_alone(model) : engines_.acquire(model, has_line);
+      std::optional<Slot> slot = suspect ? engines_.acquire_alone(model) : engines_.acquire(model, has_line, to_come);
       if (!slot) break;
       Line line = queue.more_begun ? lines.take(slot->number()) : lines.take(slot->number(), expect);
       ++queue.under_way;
@@ -181,7 +182,8 @@ Task<> Dispatcher::attempt(Line line_under_way, Slot slot) {
   const retry::Past past{line->attempts + 1, line->deaths};
   retry::Verdict verdict = retry::judge(std::move(answer), past, random, options_.retry, answers_);
   const Moment now = clock_.monotonic();
-  slot.report(verdict.sign, verdict.hold);
+  const bool answered = verdict.outcome && !verdict.outcome->failed;
+  slot.report(verdict.sign, verdict.hold, answered ? work(verdict.outcome->usage) : 0);
   if (verdict.counts) ++line->attempts;
   line->took += now - sent;
   line.pause = verdict.pause;
@@ -210,7 +212,8 @@ Task<> Dispatcher::refill() {
     refilling_ = true;
     for (const std::string& model : engines_.models()) {
       if (stopping_ || disk_low_) break;
-      const Queue& queue = queues_[model];
+      Queue& queue = queues_[model];
+      queue.lines.set_engines(engines_.serving(model));  // they change their slots
       if (queue.lines.runs_dry() && (queue.more_begun || may_begin(model, queue))) co_await claim(model);
       co_await load(model);
     }

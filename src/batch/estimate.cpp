@@ -49,6 +49,10 @@ double straggling(const Pace& model, double lines) {
 
 }  // namespace
 
+double work(const Usage& usage) {
+  return 1 + kPromptWeight * static_cast<double>(usage.input - usage.cached) + static_cast<double>(usage.output);
+}
+
 double Pace::work() const {
   return lines + kPromptWeight * prompt + answer;
 }
@@ -67,7 +71,7 @@ void Estimator::add(const std::string& model, const AnsweredLine& line) {
   one.bytes = static_cast<double>(line.bytes);
   one.prompt = static_cast<double>(line.usage.input - line.usage.cached);
   one.answer = static_cast<double>(line.usage.output);
-  one.work_squared = one.work() * one.work();
+  one.work_squared = work(line.usage) * work(line.usage);
   one.seconds = std::chrono::duration<double>(line.took).count();
   one.under_way = static_cast<double>(line.under_way);
 

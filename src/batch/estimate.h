@@ -30,6 +30,9 @@ struct Pace {
   double slots() const;
 };
 
+// Of one line.
+double work(const Usage& usage);
+
 // Learns what each model's lines come to, and how fast they are answered. Time in which no line is under way is no part
 // of it. Loop thread only.
 class Estimator {

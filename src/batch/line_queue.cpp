@@ -96,6 +96,13 @@ void LineQueue::push_front(Line line) {
   ++waiting_;
 }
 
+std::size_t LineQueue::left() const {
+  std::size_t left = waiting_;
+  for (const auto& stretch : unread_) left += stretch->count;
+  for (const auto& [engine, lane] : lanes_) left += lane.stretch ? lane.stretch->count : 0;
+  return left;
+}
+
 bool LineQueue::has_line_for(std::size_t engine) const {
   if (!for_any_.empty()) return true;
   const auto own = lanes_.find(engine);

@@ -63,6 +63,8 @@ class LineQueue {
   bool empty() const { return waiting_ == 0; }
   // How many lines wait.
   std::size_t size() const { return waiting_; }
+  // The same, with those of stretches that are not read to their end; some of these may have been.
+  std::size_t left() const;
   // Whether take(engine) has one.
   bool has_line_for(std::size_t engine) const;
   // The line that take() gives next to any engine; nothing when each has its own.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -22,6 +23,14 @@ namespace penstock {
 namespace {
 
 namespace fs = std::filesystem;
+
+// Engines and clients may want more connections than a process usually has file descriptors.
+void take_all_descriptors() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 Dispatcher::Options dispatcher_options(const std::string& worker, const Config& config) {
   Dispatcher::Options options;
@@ -107,6 +116,7 @@ App::App(asio::io_context& loop, const Config& config)
             services_.disk_low = low;
             if (dispatcher_) dispatcher_->set_disk_low(low);
           }) {
+  take_all_descriptors();
   lifecycle_.on_end = [this](const BatchId&) { expiry_.notify(); };
   lifecycle_.on_work = [this] { swapper_.wake(); };
   engines_.on_change.push_back([this] { swapper_.wake(); });
@@ -120,11 +130,12 @@ void App::add_engines(asio::io_context& loop, const Config& config) {
                                               HttpEngine::Options{.endpoint = Endpoint::parse(url).value(),
                                                                   .name = url,
                                                                   .key = config.engine_key,
-                                                                  .slots = config.slots ? config.slots : kRemoteSlots,
+                                                                  .slots = config.slots,
                                                                   .only_model = config.only_model,
                                                                   .line_timeout = line_timeout,
                                                                   .stream_answers = config.stream_answers},
-                                              engines_.changed()));
+                                              engines_.changed()),
+                 config.shared_engines);
   }
   add_models(loop, config);
   if (!engines_.empty()) return;

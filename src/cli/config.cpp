@@ -146,10 +146,13 @@ const std::vector<Setting>& all_settings() {
        [](const Config& c) { return quote_list(c.llama_server_args); }},
       integer_setting(
           {"slots", "--slots", "PENSTOCK_SLOTS",
-           fmt::format("requests at a time for each engine (0: what fits into memory, at most {}; {} where we cannot "
-                       "tell)",
+           fmt::format("requests at a time for each engine (0: what fits into memory, at most {}; at a URL what the "
+                       "engine has a use for; else {})",
                        kManagedSlots, kRemoteSlots)},
           &Config::slots, 0, 100'000),
+      switch_setting({"shared_engines", "--shared-engines", "PENSTOCK_SHARED_ENGINES",
+                      "leave the engines at URLs to the people who use them too, as long as they do", "true"},
+                     &Config::shared_engines),
       integer_setting({"context", "--context", "PENSTOCK_CONTEXT",
                        fmt::format("tokens of context a slot of an engine of ours (0: {}, or what its model has)",
                                    kContextDefault)},

@@ -18,13 +18,10 @@ constexpr Millis kDrain{30'000};
 constexpr Millis kLastAnswers{2'000};
 constexpr std::size_t kConnectionsMax = 10'000;  // their buffers take memory too
 
-// Takes as many file descriptors as we may have. A connection may need a second one, for a file that it reads or
-// writes, and the last third is for the database and the engines: whatever clients do, those find theirs.
+// A connection may need a second file descriptor, for a file that it reads or writes, and the last third is for the
+// database and the engines: whatever clients do, those find theirs.
 std::size_t connections_max() {
   rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
   ::getrlimit(RLIMIT_NOFILE, &limit);
   return std::min<std::size_t>(limit.rlim_cur / 3, kConnectionsMax);
 }

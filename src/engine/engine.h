@@ -25,6 +25,12 @@ struct Answer {
   std::string message;  // for a person, when there is no response
 };
 
+// What an engine tells of itself.
+struct Load {
+  double running = 0, waiting = 0;  // requests of all its clients
+  double cache = 0;                 // the share of its KV cache that is in use
+};
+
 // Something that answers one OpenAI request over HTTP. Loop thread only.
 class Engine {
  public:
@@ -33,14 +39,16 @@ class Engine {
   // Gets it up and keeps it up, until cancelled.
   virtual Task<> run() = 0;
 
-  // One request. `path` is an endpoint such as "/v1/chat/completions". Callers keep to slots(). An answer `unreachable`
+  // One request. `path` is an endpoint such as "/v1/chat/completions". An answer `unreachable`
   // or `died` makes the engine not ready until it has been seen up again, unless it was seen to have other models by
   // now. Cancelling tells the engine to give up.
   virtual Task<Answer> send(std::string_view path, std::string_view body) = 0;
 
   virtual const std::string& name() const = 0;
-  // How many requests at a time it answers best.
+  // How many requests at a time it answers best; 0: that is to be found out.
   virtual int slots() const = 0;
+  // Asks for its load. Nothing when it does not tell, or not now.
+  virtual Task<std::optional<Load>> load() { co_return std::nullopt; }
   virtual bool ready() const = 0;
   // What it said when it was last up; empty before it ever was.
   virtual const std::vector<std::string>& models() const = 0;

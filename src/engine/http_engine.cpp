@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 #include <charconv>
 #include <cmath>
+#include <map>
 
 #include "base/log.h"
 #include "model/answer_stream.h"
@@ -13,7 +14,8 @@
 namespace penstock {
 namespace {
 
-constexpr Millis kProbeTimeout{5'000}, kProbePauseMin{100}, kProbePauseMax{2'000};
+constexpr std::string_view kModels = "/v1/models";
+constexpr Millis kProbeTimeout{5'000}, kAskTimeout{1'000}, kProbePauseMin{100}, kProbePauseMax{2'000};
 
 // Retry-After in seconds (RFC 9110 section 10.2.3); its date form is not used by engines.
 std::optional<Millis> retry_after(const Headers& headers) {
@@ -45,6 +47,55 @@ bool is_event_stream(const Headers& headers) {
   return headers.find("content-type").value_or("").starts_with("text/event-stream");
 }
 
+// Paths of the API begin with /v1, others do not: whether the base path ends in it makes no difference.
+Endpoint at_root(Endpoint endpoint) {
+  if (endpoint.base_path.ends_with("/v1")) endpoint.base_path.resize(endpoint.base_path.size() - 3);
+  return endpoint;
+}
+
+// llama-server's "total_slots"; 0 when there is none.
+int told_slots(const std::string& props) {
+  boost::system::error_code error;
+  const auto root = boost::json::parse(props, error);
+  const auto* object = error ? nullptr : root.if_object();
+  const auto* slots = object ? object->if_contains("total_slots") : nullptr;
+  return slots && slots->is_int64() ? static_cast<int>(std::clamp<std::int64_t>(slots->get_int64(), 0, 100'000)) : 0;
+}
+
+// The value of a line of Prometheus' text format, "name{labels} value [time]", which may not be well-formed.
+double metric_value(std::string_view line) {
+  if (const auto labels = line.rfind('}'); labels != std::string_view::npos) line.remove_prefix(labels);
+  line.remove_prefix(std::min(line.find(' '), line.size()));
+  line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+  double value = 0;
+  std::from_chars(line.data(), line.data() + line.size(), value);
+  return std::isfinite(value) ? std::clamp(value, 0.0, 1e6) : 0;
+}
+
+// What vLLM, SGLang or llama-server say at /metrics; nothing when it is another engine's. Those of several replicas are
+// added up.
+std::optional<Load> told_load(std::string_view metrics) {
+  static const std::map<std::string_view, double Load::*> gauges = {
+      {"vllm:num_requests_running", &Load::running},  {"vllm:num_requests_waiting", &Load::waiting},
+      {"vllm:kv_cache_usage_perc", &Load::cache},     {"vllm:gpu_cache_usage_perc", &Load::cache},
+      {"sglang:num_running_reqs", &Load::running},    {"sglang:num_queue_reqs", &Load::waiting},
+      {"sglang:token_usage", &Load::cache},           {"llamacpp:requests_processing", &Load::running},
+      {"llamacpp:requests_deferred", &Load::waiting},
+  };
+  Load load;
+  bool found = false;
+  while (!metrics.empty()) {
+    const std::string_view line = metrics.substr(0, metrics.find('\n'));
+    metrics.remove_prefix(std::min(line.size() + 1, metrics.size()));
+    const auto gauge = gauges.find(line.substr(0, line.find_first_of("{ ")));
+    if (gauge == gauges.end()) continue;
+    double& value = load.*gauge->second;
+    value = gauge->second == &Load::cache ? std::max(value, metric_value(line)) : value + metric_value(line);
+    found = true;
+  }
+  return found ? std::optional(load) : std::nullopt;
+}
+
 Answer::Kind answer_kind(SendFailure::Kind kind) {
   switch (kind) {
     case SendFailure::Kind::connect:
@@ -68,16 +119,10 @@ HttpEngine::HttpEngine(asio::io_context& loop, Clock& clock, Options options, En
     : clock_(clock),
       options_(std::move(options)),
       changed_(std::move(changed)),
-      client_(loop, clock, options_.endpoint, {}),
+      client_(loop, clock, at_root(options_.endpoint), {.idle_connections_max = 1024}),
       headers_("Content-Type: application/json\r\n"),
-      models_target_(target("/v1/models")),
       down_(loop) {
   if (!options_.key.empty()) headers_ += fmt::format("Authorization: Bearer {}\r\n", options_.key);
-}
-
-std::string HttpEngine::target(std::string_view path) const {
-  // The client puts the base path in front, which may already end in the /v1 that `path` starts with.
-  return std::string(options_.endpoint.base_path.ends_with("/v1") ? path.substr(3) : path);
 }
 
 void HttpEngine::mark_down() {
@@ -93,7 +138,7 @@ boost::system::result<std::vector<std::string>, HttpEngine::Problem> HttpEngine:
   const std::string& only = options_.only_model;
   if (response.status == 404 && !only.empty()) return std::vector{only};
   if (response.status != 200) {
-    return Problem{.message = fmt::format("GET {} was answered {}", models_target_, response.status),
+    return Problem{.message = fmt::format("GET {} was answered {}", kModels, response.status),
                    .certain = response.status == 401 || response.status == 403};
   }
   std::vector<std::string> models = listed_models(response.body);
@@ -103,7 +148,7 @@ boost::system::result<std::vector<std::string>, HttpEngine::Problem> HttpEngine:
 }
 
 Task<std::optional<HttpEngine::Problem>> HttpEngine::probe() {
-  const ClientRequest request{"GET", models_target_, headers_, ""};
+  const ClientRequest request{"GET", kModels, headers_, ""};
   auto response = co_await client_.send(request, kProbeTimeout);
   if (!response) {
     const SendFailure::Kind kind = response.error().kind;
@@ -117,6 +162,24 @@ Task<std::optional<HttpEngine::Problem>> HttpEngine::probe() {
     ++models_changes_;
   }
   co_return std::nullopt;
+}
+
+Task<std::optional<std::string>> HttpEngine::ask(std::string_view path) {
+  const ClientRequest request{"GET", path, headers_, ""};
+  auto response = co_await client_.send(request, kAskTimeout);
+  if (!response) co_return std::nullopt;
+  if (response->status != 200) co_return "";
+  co_return std::move(response->body);
+}
+
+Task<std::optional<Load>> HttpEngine::load() {
+  if (!ready_ || !tells_load_) co_return std::nullopt;
+  const std::optional<std::string> metrics = co_await ask("/metrics");
+  if (!metrics) co_return std::nullopt;
+  const std::optional<Load> load = told_load(*metrics);
+  if (!load) log::info("engine {} does not tell its load at /metrics", options_.name);
+  tells_load_ = load.has_value();
+  co_return load;
 }
 
 Task<> HttpEngine::look_again() {
@@ -148,6 +211,12 @@ Task<> HttpEngine::run() {
       co_await pause(time);
       time = std::min(2 * time, options_.probe_pause_max);
     }
+    tells_load_ = true;
+    told_slots_ = 0;
+    if (options_.slots == 0) {
+      const std::optional<std::string> props = co_await ask("/props");
+      if (props) told_slots_ = told_slots(*props);
+    }
     log::info("engine {} is ready: {}", options_.name, fmt::join(models_, ", "));
     ready_ = true;
     trouble_.clear();
@@ -165,12 +234,11 @@ Task<Answer::Kind> HttpEngine::cut_short() {
 }
 
 Task<Answer> HttpEngine::send(std::string_view path, std::string_view body) {
-  const std::string full = target(path);
   const bool streamed = options_.stream_answers && can_stream(path);
   const std::string asking = streamed ? asking_to_stream(path, body) : "";
-  const ClientRequest request{"POST", full, headers_, streamed ? asking : body};
+  const ClientRequest request{"POST", path, headers_, streamed ? asking : body};
   const int changes = models_changes_;
-  const Greeting greeting{{"GET", models_target_, headers_, ""}, [this, changes](const ClientResponse& response) {
+  const Greeting greeting{{"GET", kModels, headers_, ""}, [this, changes](const ClientResponse& response) {
                             const auto models = models_in(response);
                             return models && changes == models_changes_ && *models == models_;
                           }};

@@ -13,10 +13,10 @@ namespace penstock {
 class HttpEngine : public Engine {
  public:
   struct Options {
-    Endpoint endpoint;  // a base path may end in /v1 or leave it out
-    std::string name;   // for messages
-    std::string key;    // sent as a bearer token when it is not empty
-    int slots = 64;
+    Endpoint endpoint;       // a base path may end in /v1 or leave it out
+    std::string name;        // for messages
+    std::string key;         // sent as a bearer token when it is not empty
+    int slots = 0;           // 0: what its /props say, which llama-server has; else not known
     std::string only_model;  // serve this model alone, also when the engine does not list its models
     Millis line_timeout{600'000};
     bool stream_answers = false;  // ask for streams and put them together, so that bytes flow to whoever stands between
@@ -28,7 +28,8 @@ class HttpEngine : public Engine {
   Task<> run() override;
   Task<Answer> send(std::string_view path, std::string_view body) override;
   const std::string& name() const override { return options_.name; }
-  int slots() const override { return options_.slots; }
+  int slots() const override { return options_.slots > 0 ? options_.slots : told_slots_; }
+  Task<std::optional<Load>> load() override;
   bool ready() const override { return ready_; }
   const std::vector<std::string>& models() const override { return models_; }
   const std::string& trouble() const override { return trouble_; }
@@ -42,9 +43,10 @@ class HttpEngine : public Engine {
     bool certain;  // it is gone, refuses our key or serves something else; otherwise it may just be busy
   };
 
-  std::string target(std::string_view path) const;
   // What an answer to GET /v1/models tells.
   boost::system::result<std::vector<std::string>, Problem> models_in(const ClientResponse& response) const;
+  // The body that a GET is answered with; empty when the status is not 200, nothing when no answer comes soon.
+  Task<std::optional<std::string>> ask(std::string_view path);
   // Asks for its models once; what is wrong, or nothing when it is up.
   Task<std::optional<Problem>> probe();
   // Probes it although it was ready.
@@ -59,10 +61,10 @@ class HttpEngine : public Engine {
   EngineChanged changed_;
   HttpClient client_;
   std::string headers_;
-  const std::string models_target_;
   std::vector<std::string> models_;
   int models_changes_ = 0;
-  bool ready_ = false;
+  int told_slots_ = 0;
+  bool ready_ = false, tells_load_ = true;
   std::string trouble_ = "not asked yet";
   Event down_;
   std::minstd_rand random_{std::random_device{}()};

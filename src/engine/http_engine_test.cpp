@@ -52,6 +52,10 @@ class HttpEngineTest : public testing::Test {
     Response response;
     response.status = request.method == "GET" ? models_status : answer_status;
     response.body = request.method == "GET" ? models : answer;
+    if (request.path == "/props" || request.path == "/metrics") {
+      response.status = pages.contains(request.path) ? 200 : 404;
+      response.body = pages[request.path];
+    }
     for (const auto& [name, value] : answer_headers) response.headers.add(name, value);
     co_return response;
   }
@@ -94,6 +98,7 @@ class HttpEngineTest : public testing::Test {
   std::string models = R"({"object":"list","data":[{"id":"m"},{"id":"n"},{"x":1},7]})", answer = "{\"a\": 1}";
   int models_status = 200, answer_status = 200;
   std::vector<std::pair<std::string, std::string>> answer_headers;
+  std::map<std::string, std::string> pages;
   std::vector<std::string> requests;
   std::string authorization, content_type, body;
 };
@@ -113,23 +118,97 @@ TEST_F(HttpEngineTest, ReadsItsModelsAndIsReady) {
 
 TEST_F(HttpEngineTest, TheBasePathMayEndInV1OrLeaveItOut) {
   up();
-  for (const auto& [base, path] : {std::pair{"", "/v1"},
-                                   {"/", "/v1"},
-                                   {"/v1", "/v1"},
-                                   {"/v1/", "/v1"},
-                                   {"/deep/v1", "/deep/v1"},
-                                   {"/deep", "/deep/v1"}}) {
+  for (const auto& [base, root] :
+       {std::pair{"", ""}, {"/", ""}, {"/v1", ""}, {"/v1/", ""}, {"/deep/v1", "/deep"}, {"/deep", "/deep"}}) {
     requests.clear();
     start(base);
     ASSERT_TRUE(until_ready());
     EXPECT_EQ(send("{\"b\":1}").status, 200);
-    EXPECT_EQ(requests, (std::vector<std::string>{fmt::format("GET {}/models", path),
-                                                  fmt::format("POST {}/chat/completions", path)}));
+    EXPECT_EQ(requests,
+              (std::vector<std::string>{fmt::format("GET {}/v1/models", root), fmt::format("GET {}/props", root),
+                                        fmt::format("POST {}/v1/chat/completions", root)}));
     EXPECT_EQ(body, "{\"b\":1}");
     EXPECT_EQ(content_type, "application/json");
     tasks.cancel();
     ASSERT_TRUE(run_until(loop, [&] { return tasks.size() == 0; }));
   }
+}
+
+TEST_F(HttpEngineTest, ALlamaServerTellsItsSlotsEachTimeThatItComesUp) {
+  up();
+  pages["/props"] = R"({"total_slots":4})";
+  HttpEngine& e = start();
+  EXPECT_EQ(e.slots(), 0);
+  ASSERT_TRUE(until_ready());
+  EXPECT_EQ(e.slots(), 4);
+  for (const auto& [props, slots] :
+       {std::pair{R"({"total_slots":6})", 6}, {R"({"total_slots":"6"})", 0}, {"[]", 0}, {"{", 0}}) {
+    pages["/props"] = props;
+    e.mark_down();
+    ASSERT_TRUE(until_ready_later());
+    EXPECT_EQ(e.slots(), slots) << props;
+  }
+}
+
+TEST_F(HttpEngineTest, SlotsThatWereGivenAreNotAskedFor) {
+  up();
+  pages["/props"] = R"({"total_slots":4})";
+  start("", {.endpoint = {}, .name = {}, .key = {}, .slots = 7, .only_model = {}});
+  ASSERT_TRUE(until_ready());
+  EXPECT_EQ(engine->slots(), 7);
+  EXPECT_EQ(requests, std::vector<std::string>{"GET /v1/models"});
+}
+
+TEST_F(HttpEngineTest, EnginesTellTheirLoadInTheirOwnWords) {
+  up();
+  HttpEngine& e = start("/v1");
+  ASSERT_TRUE(until_ready());
+  struct Case {
+    const char* metrics;
+    double running, waiting, cache;
+  };
+  for (const Case& c : {
+           Case{"# HELP vllm:num_requests_running Number of requests.\n"
+                "vllm:num_requests_running{engine=\"0\",model_name=\"a}b c\"} 3.0\n"
+                "vllm:num_requests_running{engine=\"1\",model_name=\"a}b c\"} 4.0\n"
+                "vllm:num_requests_waiting{engine=\"0\",model_name=\"a}b c\"} 2.0\n"
+                "vllm:num_requests_waiting_by_reason{reason=\"x\"} 9.0\n"
+                "vllm:kv_cache_usage_perc{engine=\"0\",model_name=\"a}b c\"} 0.25\n"
+                "vllm:kv_cache_usage_perc{engine=\"1\",model_name=\"a}b c\"} 0.5\n",
+                7, 2, 0.5},
+           {"vllm:num_requests_running 1\r\nvllm:gpu_cache_usage_perc 2.5e-1", 1, 0, 0.25},
+           {"sglang:num_running_reqs{tp_rank=\"0\"} 5.0\nsglang:num_queue_reqs{tp_rank=\"0\"} 1.0\n"
+            "sglang:token_usage{tp_rank=\"0\"} 0.75",
+            5, 1, 0.75},
+           {"llamacpp:requests_processing 2\nllamacpp:requests_deferred 3\n", 2, 3, 0},
+           {"vllm:num_requests_running NaN\nvllm:num_requests_waiting\n", 0, 0, 0},
+       }) {
+    pages["/metrics"] = c.metrics;
+    const auto load = run_task(loop, e.load());
+    ASSERT_TRUE(load) << c.metrics;
+    EXPECT_EQ(load->running, c.running) << c.metrics;
+    EXPECT_EQ(load->waiting, c.waiting) << c.metrics;
+    EXPECT_EQ(load->cache, c.cache) << c.metrics;
+  }
+}
+
+TEST_F(HttpEngineTest, AnEngineThatDoesNotTellItsLoadIsNotAskedAgainUntilItComesUpAnew) {
+  up();
+  HttpEngine& e = start();
+  EXPECT_FALSE(run_task(loop, e.load()));
+  ASSERT_TRUE(until_ready());
+  requests.clear();
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(run_task(loop, e.load()));
+  EXPECT_EQ(requests, std::vector<std::string>{"GET /metrics"});
+  pages["/metrics"] = "go_goroutines 7\n";  // another engine's
+  e.mark_down();
+  ASSERT_TRUE(until_ready_later());
+  EXPECT_FALSE(run_task(loop, e.load()));
+  pages["/metrics"] = "vllm:num_requests_running 1\n";
+  EXPECT_FALSE(run_task(loop, e.load()));
+  e.mark_down();
+  ASSERT_TRUE(until_ready_later());
+  EXPECT_TRUE(run_task(loop, e.load()));
 }
 
 TEST_F(HttpEngineTest, SendsItsKeyWithEveryRequest) {

@@ -3,12 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "base/log.h"
 
 namespace penstock {
 namespace {
+
+constexpr double kWeight = 1.0 / 32;                      // of a line among the last ones
+constexpr double kFaster = 1.5;                           // at least so many times: what engines take varies
+constexpr Millis kLookAgain{250}, kLookAgainShared{100};  // at an engine's load
 
 // Whether the engine said, when it was last up, that it serves the model.
 bool tells(const Engine& engine, std::string_view model) {
@@ -20,15 +25,15 @@ bool tells(const Engine& engine, std::string_view model) {
 
 Slot::Slot(Engines& engines, std::size_t number, bool alone) : engines_(&engines), number_(number), alone_(alone) {
   auto& item = engines.items_[number];
-  round_ = item.window.round();
-  ++item.in_flight;
+  request_ = item.concurrency.begin(engines.clock_.monotonic());
+  item.begun.notify();
   item.alone = alone;
 }
 
 Slot::~Slot() {
   if (!engines_) return;
   auto& item = engines_->items_[number_];
-  --item.in_flight;
+  item.concurrency.end(engines_->clock_.monotonic());
   if (item.alone) item.freed.notify();
   if (alone_) item.alone = false;
   if (engines_->on_slot_free) engines_->on_slot_free();
@@ -38,46 +43,44 @@ Engine& Slot::engine() const {
   return *engines_->items_[number_].engine;
 }
 
-void Slot::report(Sign sign, Millis hold) {
+void Slot::report(Sign sign, Millis hold, double work) {
   auto& item = engines_->items_[number_];
-  if (hold > Millis{0}) item.held_until = std::max(item.held_until, engines_->clock_.monotonic() + hold);
-  const bool is_news = round_ == item.window.round();
-  switch (sign) {
-    case Sign::none:
-      break;
-    case Sign::good:
-      if (is_news) item.denied = false;
-      item.window.grow(round_);
-      break;
-    case Sign::overloaded:
-      item.window.halve(round_);
-      break;
-    case Sign::denied:
-      if (is_news && !std::exchange(item.denied, true)) log::warn("engine {} refuses our key", item.engine->name());
-      item.window.restart(round_);
-      break;
+  const Moment now = engines_->clock_.monotonic();
+  if (hold > Millis{0}) item.held_until = std::max(item.held_until, now + hold);
+  if (item.concurrency.is_news(request_)) {
+    if (sign == Sign::good) item.denied = false;
+    if (sign == Sign::denied && !std::exchange(item.denied, true)) {
+      log::warn("engine {} refuses our key", item.engine->name());
+    }
   }
+  if (work > 0) {
+    item.pace.add(std::chrono::duration<double>(now - request_.sent).count(), work);
+    engines_->line_work_.add(work);
+  }
+  item.concurrency.answered(request_, sign, work, now);
 }
 
 Task<bool> Slot::alone(std::string model) {
   auto& item = engines_->items_[number_];
-  while (item.in_flight > 1) co_await item.freed.wait();
+  while (item.concurrency.under_way() > 1) co_await item.freed.wait();
   co_return engines_->serves(item, model);
 }
 
-void Engines::add(std::unique_ptr<Engine> engine) {
-  const int slots = engine->slots();
-  items_.push_back({std::move(engine), Window(slots), Event(loop_)});
+void Engines::add(std::unique_ptr<Engine> engine, bool is_shared) {
+  const Concurrency concurrency(engine->slots(), is_shared);
+  items_.push_back({std::move(engine), concurrency, Event(loop_), Event(loop_), {}});
 }
 
 void Engines::look_again() {
   for (Item& item : items_) {
+    const bool ready = item.engine->ready();
     // One that only made room for another is as strong as it was when it is back.
-    if (item.was_ready && !item.engine->ready() && !item.engine->trouble().empty()) {
-      item.window.restart(item.window.round());
+    if (item.was_ready && !ready && !item.engine->trouble().empty()) {
+      item.concurrency.away();
       item.denied = false;
     }
-    item.was_ready = item.engine->ready();
+    if (ready && !item.was_ready) item.concurrency.know(item.engine->slots());
+    item.was_ready = ready;
   }
   for (const EngineChanged& tell : on_change) tell();
 }
@@ -86,6 +89,7 @@ void Engines::start() {
   for (Item& item : items_) {
     Engine* engine = item.engine.get();
     tasks_.keep(engine->name().c_str(), clock_, [engine] { return engine->run(); });
+    tasks_.keep("load of an engine", clock_, [this, &item] { return watch(item); });
   }
 }
 
@@ -102,14 +106,54 @@ bool Engines::takes_more(const Item& item, std::string_view model) const {
   return item.held_until <= clock_.monotonic() && !item.alone && serves(item, model);
 }
 
-std::optional<std::size_t> Engines::best(std::string_view model, const Chooser& has_line) const {
+Task<> Engines::watch(Item& item) {
+  while (true) {
+    while (item.concurrency.under_way() == 0 || !item.concurrency.wants_load()) co_await item.begun.wait();
+    const Millis pause = item.concurrency.is_shared() ? kLookAgainShared : kLookAgain;
+    co_await sleep_until(clock_, clock_.monotonic() + pause);
+    const std::optional<Load> load = co_await item.engine->load();
+    if (!load) continue;
+    const int size = item.concurrency.size();
+    item.concurrency.told(*load, items_.size() == 1, clock_.monotonic());
+    if (item.concurrency.size() > size && on_slot_free) on_slot_free();
+  }
+}
+
+void Engines::LineWork::add(double work) {
+  if (mean == 0) {
+    mean = work;
+    deviation = work / 2;
+  } else {
+    deviation += (std::abs(work - mean) - deviation) * kWeight;
+    mean += (work - mean) * kWeight;
+  }
+}
+
+void Engines::Pace::add(double one_seconds, double one_work) {
+  seconds += one_seconds - seconds * kWeight;
+  work += one_work - work * kWeight;
+}
+
+bool Engines::is_too_slow(const Item& item, std::string_view model, std::size_t waiting) const {
+  const double seconds = item.pace.seconds_of(line_work_.at_most());
+  double lines_per_second = 0, last_seconds = 0;  // of the faster ones, and of the last line there
+  for (const Item& other : items_) {
+    const double other_seconds = other.pace.seconds_of(line_work_.at_most());
+    if (other_seconds == 0 || kFaster * other_seconds >= seconds || !takes_more(other, model)) continue;
+    lines_per_second += other.concurrency.size() / other.pace.seconds_of(line_work_.mean);
+    last_seconds = std::max(last_seconds, other_seconds);
+  }
+  return lines_per_second > 0 && static_cast<double>(waiting) / lines_per_second + last_seconds < seconds;
+}
+
+std::optional<std::size_t> Engines::best(std::string_view model, const Chooser& has_line, std::size_t waiting) const {
   std::optional<std::size_t> best;
   double best_load = 1.0;  // of what it is given at a time
   for (std::size_t i = 0; i < items_.size(); ++i) {
     const Item& item = items_[i];
     if (!takes_more(item, model)) continue;
-    const double load = static_cast<double>(item.in_flight) / item.window.size();
-    if (load < best_load && (!has_line || has_line(i))) {
+    const double load = static_cast<double>(item.concurrency.under_way()) / item.concurrency.size();
+    if (load < best_load && (!has_line || has_line(i)) && !is_too_slow(item, model, waiting)) {
       best = i;
       best_load = load;
     }
@@ -117,8 +161,8 @@ std::optional<std::size_t> Engines::best(std::string_view model, const Chooser& 
   return best;
 }
 
-std::optional<Slot> Engines::acquire(std::string_view model, const Chooser& has_line) {
-  const auto number = best(model, has_line);
+std::optional<Slot> Engines::acquire(std::string_view model, const Chooser& has_line, std::size_t waiting) {
+  const auto number = best(model, has_line, waiting);
   if (!number) return std::nullopt;
   return Slot(*this, *number, false);
 }
@@ -128,7 +172,7 @@ std::optional<Slot> Engines::acquire_alone(std::string_view model) {
   for (std::size_t i = 0; i < items_.size(); ++i) {
     const Item& item = items_[i];
     if (!takes_more(item, model)) continue;
-    if (!idlest || item.in_flight < items_[*idlest].in_flight) idlest = i;
+    if (!idlest || item.concurrency.under_way() < items_[*idlest].concurrency.under_way()) idlest = i;
   }
   if (!idlest) return std::nullopt;
   return Slot(*this, *idlest, true);
@@ -155,7 +199,7 @@ std::vector<std::string> Engines::models() const {
 std::map<std::size_t, int> Engines::serving(std::string_view model) const {
   std::map<std::size_t, int> slots;
   for (std::size_t i = 0; i < items_.size(); ++i) {
-    if (serves(items_[i], model)) slots[i] = items_[i].engine->slots();
+    if (serves(items_[i], model)) slots[i] = items_[i].concurrency.size();
   }
   return slots;
 }
@@ -193,7 +237,7 @@ std::optional<Engines::Models> Engines::known_models() const {
 
 int Engines::in_flight() const {
   int total = 0;
-  for (const Item& item : items_) total += item.in_flight;
+  for (const Item& item : items_) total += item.concurrency.under_way();
   return total;
 }
 

@@ -1,22 +1,14 @@
 #pragma once
+#include <limits>
 #include <map>
 #include <memory>
 #include <set>
 
-#include "engine/engine.h"
-#include "engine/window.h"
+#include "engine/concurrency.h"
 
 namespace penstock {
 
 class Engines;
-
-// What an answer says about its engine.
-enum class Sign {
-  none,
-  good,        // it copes
-  overloaded,  // it is given less at a time
-  denied       // it refuses our key: one line at a time, to see whether it still does
-};
 
 // The right to have one request under way at an engine. Giving it up frees the slot.
 class Slot {
@@ -24,15 +16,16 @@ class Slot {
   Slot(Slot&& other) noexcept
       : engines_(std::exchange(other.engines_, nullptr)),
         number_(other.number_),
-        round_(other.round_),
+        request_(other.request_),
         alone_(other.alone_) {}
   Slot& operator=(Slot&&) = delete;
   ~Slot();
   Engine& engine() const;
   // Of its engine, as Engines::serving() counts them.
   std::size_t number() const { return number_; }
-  // What came of the request. The engine takes no further one for as long as `hold`.
-  void report(Sign sign, Millis hold);
+  // What came of the request, and what work it was; see Concurrency::answered(). The engine takes no further one for as
+  // long as `hold`.
+  void report(Sign sign, Millis hold, double work = 0);
   // Of a slot from acquire_alone(): returns when the engine has nothing else under way. False when it no longer serves
   // the model.
   Task<bool> alone(std::string model);
@@ -43,17 +36,19 @@ class Slot {
 
   Engines* engines_;
   std::size_t number_;
-  int round_;
+  Concurrency::Request request_;
   bool alone_;
 };
 
 // All engines of this worker, and who has room. Loop thread only.
 class Engines {
  public:
+  static constexpr std::size_t kMany = std::numeric_limits<std::size_t>::max();
+
   Engines(asio::io_context& loop, Clock& clock) : loop_(loop), clock_(clock), tasks_(loop) {}
 
-  // Before start().
-  void add(std::unique_ptr<Engine> engine);
+  // Before start(). `is_shared`: people use it too, and are left room.
+  void add(std::unique_ptr<Engine> engine, bool is_shared = false);
   void start();
   Task<> stop();
 
@@ -67,19 +62,20 @@ class Engines {
   }
 
   // A slot at the ready engine with the most room for this model, of those that the caller has a line for; nothing when
-  // none has any.
+  // none has any. `waiting`: how many lines of the model are still to be sent, this one included. An engine that would
+  // answer this line later than faster ones all of these has no room.
   using Chooser = std::function<bool(std::size_t engine)>;
-  std::optional<Slot> acquire(std::string_view model, const Chooser& has_line = nullptr);
+  std::optional<Slot> acquire(std::string_view model, const Chooser& has_line = nullptr, std::size_t waiting = kMany);
   // A slot at an engine that gives no other as long as it is there; see Slot::alone().
   std::optional<Slot> acquire_alone(std::string_view model);
   // Whether acquire() would give one.
-  bool has_room(std::string_view model) const { return best(model, nullptr).has_value(); }
+  bool has_room(std::string_view model) const { return best(model, nullptr, kMany).has_value(); }
   // The earliest end of a hold that keeps a ready engine from working.
   std::optional<Moment> next_release() const;
 
   // Models that some ready engine serves, sorted.
   std::vector<std::string> models() const;
-  // The ready engines that serve it, by number, and their slots.
+  // The ready engines that serve it, by number, and how many requests at a time each is given.
   std::map<std::size_t, int> serving(std::string_view model) const;
   // No engine is to be expected to serve it: each is hopeless or has said that it serves others.
   bool is_gone(std::string_view model) const;
@@ -100,17 +96,34 @@ class Engines {
 
  private:
   friend class Slot;
+  // The work of a line: the mean, and how far lines are from it, as TCP keeps them of its round trips (RFC 6298).
+  struct LineWork {
+    double mean = 0, deviation = 0;
+    void add(double work);
+    double at_most() const { return mean + 4 * deviation; }  // of nearly all
+  };
+  // What an engine took for its last lines, and their work. A line's own time would mislead: the first ones that are
+  // answered are the short ones.
+  struct Pace {
+    double seconds = 0, work = 0;
+    void add(double one_seconds, double one_work);
+    double seconds_of(double of_work) const { return work > 0 ? seconds / work * of_work : 0; }
+  };
   struct Item {
     std::unique_ptr<Engine> engine;
-    Window window;  // is restarted when the engine goes away, so that it is not overrun when it is back
-    Event freed;    // one of its slots
-    int in_flight = 0;
+    Concurrency concurrency;
+    Event freed;  // one of its slots
+    Event begun;  // a request
+    Pace pace;
     Moment held_until{};
     bool was_ready = false, denied = false;
     bool alone = false;  // a slot is all that it gives
   };
   void look_again();
-  std::optional<std::size_t> best(std::string_view model, const Chooser& has_line) const;
+  // Follows what the engine tells of its load while it has work of ours.
+  Task<> watch(Item& item);
+  std::optional<std::size_t> best(std::string_view model, const Chooser& has_line, std::size_t waiting) const;
+  bool is_too_slow(const Item& item, std::string_view model, std::size_t waiting) const;
   bool serves(const Item& item, std::string_view model) const;
   // Whether nothing but its size keeps the engine from having one more.
   bool takes_more(const Item& item, std::string_view model) const;
@@ -118,6 +131,7 @@ class Engines {
   asio::io_context& loop_;
   Clock& clock_;
   std::vector<Item> items_;
+  LineWork line_work_;
   TaskGroup tasks_;
 };
 

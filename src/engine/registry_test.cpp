@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <random>
+
 #include "testing/fake_clock.h"
 #include "testing/fixtures.h"
 #include "testing/run_task.h"
@@ -163,6 +166,89 @@ TEST_F(RegistryTest, AnEngineThatRefusesOurKeyIsInTroubleAndTriedWithOneRequestA
   answer_all(Sign::good);
   EXPECT_TRUE(engines.troubles().empty());
   EXPECT_EQ(take_all(), "aa");
+}
+
+TEST_F(RegistryTest, AnEngineOfUnknownSlotsIsAskedForItsLoadWhileItHasWork) {
+  ScriptedEngine& a = add("a", 0);
+  a.tells = Load{64, 0, 0};
+  engines.start();
+  poll(loop);
+  EXPECT_FALSE(clock.has_alarms());
+  int freed = 0;
+  engines.on_slot_free = [&] { ++freed; };
+  EXPECT_EQ(take_all().size(), 64u);
+  poll(loop);
+  clock.advance(Millis{250});
+  poll(loop);
+  EXPECT_EQ(freed, 1);
+  EXPECT_EQ(engines.serving("m"), Serving({{0, 128}}));
+  EXPECT_EQ(take_all().size(), 64u);
+  taken.clear();
+  clock.advance(Millis{250});
+  poll(loop);
+  EXPECT_FALSE(clock.has_alarms());
+  run_task(loop, engines.stop());
+}
+
+TEST_F(RegistryTest, SlotsThatAnEngineTellsWhenItComesUpAreKeptTo) {
+  ScriptedEngine& a = add("a", 0);
+  a.set_ready(false);
+  a.set_slots(3);
+  a.set_ready(true);
+  EXPECT_EQ(take_all(), "aaa");
+}
+
+TEST_F(RegistryTest, TheLastLinesDoNotGoToAnEngineThatWouldAnswerThemLastOfAll) {
+  add("fast", 2);
+  add("slow", 2);
+  std::optional<Slot> fast = engines.acquire("m"), slow = engines.acquire("m");
+  EXPECT_EQ(slow->engine().name(), "slow");  // nobody knows yet
+  clock.advance(Millis{1'000});
+  fast->report(Sign::good, Millis{0}, 1);
+  clock.advance(Millis{9'000});
+  slow->report(Sign::good, Millis{0}, 1);
+  fast.reset();
+  slow.reset();
+  std::vector<Slot> both;
+  for (int i = 0; i < 2; ++i) both.push_back(*engines.acquire("m", [](std::size_t engine) { return engine == 0; }));
+  EXPECT_TRUE(engines.acquire("m"));
+  // The fast one answers two lines a second, and nearly any within 3 s; the slow one takes up to ten times that.
+  EXPECT_TRUE(engines.acquire("m", nullptr, 53));
+  EXPECT_FALSE(engines.acquire("m", nullptr, 52));
+  both.pop_back();
+  EXPECT_EQ(engines.acquire("m", nullptr, 52)->engine().name(), "fast");
+}
+
+// In simulated time: lines of many lengths, and four engines of which one is ten times slower.
+TEST_F(RegistryTest, OneSlowEngineOfFourDoesNotHoldUpABatch) {
+  constexpr int kLines = 2'000, kSlots = 16;
+  const double pace[] = {1, 1, 1, 0.1};
+  for (int i = 0; i < 4; ++i) add(std::to_string(i), kSlots);
+  std::mt19937 random(1);
+  std::lognormal_distribution<> length(std::log(2.0), 0.7);
+  struct Request {
+    Slot slot;
+    double work;
+  };
+  std::multimap<Moment, Request> under_way;
+  const Moment start = clock.monotonic();
+  double work = 0;
+  for (int left = kLines; left > 0 || !under_way.empty();) {
+    while (left > 0) {
+      auto slot = engines.acquire("m", nullptr, static_cast<std::size_t>(left));
+      if (!slot) break;
+      const double seconds = length(random);
+      work += seconds;
+      --left;
+      const Millis took(static_cast<int>(1000 * seconds / pace[slot->number()]));
+      under_way.emplace(clock.monotonic() + took, Request{std::move(*slot), seconds});
+    }
+    auto next = under_way.extract(under_way.begin());
+    clock.advance(std::max(Millis{0}, next.key() - clock.monotonic()));
+    next.mapped().slot.report(Sign::good, Millis{0}, next.mapped().work);
+  }
+  const double ideal = work / (kSlots * 3.1);
+  EXPECT_LE(std::chrono::duration<double>(clock.monotonic() - start).count(), 1.15 * ideal);
 }
 
 TEST_F(RegistryTest, WhoWantsAnEngineAloneWaitsForTheOthersAndKeepsTheNextAway) {

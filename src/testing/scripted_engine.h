@@ -71,6 +71,7 @@ class ScriptedEngine : public Engine {
     if (!ready) release(static_cast<int>(held_.size()));
     changed_();
   }
+  void set_slots(int slots) { options_.slots = slots; }
   void set_models(std::vector<std::string> models) {
     options_.models = std::move(models);
     changed_();
@@ -98,6 +99,9 @@ class ScriptedEngine : public Engine {
     if (answer.kind == Answer::Kind::unreachable || answer.kind == Answer::Kind::died) set_ready(false);
     co_return answer;
   }
+
+  std::optional<Load> tells;
+  Task<std::optional<Load>> load() override { co_return tells; }
 
   const std::string& name() const override { return options_.name; }
   int slots() const override { return options_.slots; }
