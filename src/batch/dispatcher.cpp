@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "engine/prefix_slots.h"
 
 namespace penstock {
 namespace {
@@ -133,6 +134,8 @@ void Dispatcher::start_lines() {
       std::optional<Slot> slot = suspect ? engines_.acquire_alone(model) : engines_.acquire(model, has_line, to_come);
       if (!slot) break;
       Line line = queue.more_begun ? lines.take(slot->number()) : lines.take(slot->number(), expect);
+      const Line* next = lines.next(slot->number());
+      line.shared_ahead = next ? shared_prefix(line.body, next->body) : 0;
       ++queue.under_way;
       active(line.span->claim.key.batch).attempts.spawn("line", attempt(std::move(line), std::move(*slot)));
     }
@@ -176,7 +179,7 @@ Task<> Dispatcher::attempt(Line line_under_way, Slot slot) {
     }
   }
   const Moment sent = clock_.monotonic();
-  Answer answer = co_await slot.engine().send(line->span->claim.endpoint, line->body);
+  Answer answer = co_await slot.engine().send(line->span->claim.endpoint, line->body, line->shared_ahead);
   const double random = std::uniform_real_distribution<>(0.0, 1.0)(random_);
   if (answer.kind == Answer::Kind::died) ++line->deaths;
   const retry::Past past{line->attempts + 1, line->deaths};

@@ -142,6 +142,12 @@ Line LineQueue::take(std::size_t engine, const std::function<double(const Line&)
   return line;
 }
 
+const Line* LineQueue::next(std::size_t engine) const {
+  if (!for_any_.empty()) return &for_any_.front();
+  const auto lane = lanes_.find(engine);
+  return lane == lanes_.end() || lane->second.lines.empty() ? nullptr : &lane->second.lines.front();
+}
+
 std::deque<Line>::iterator LineQueue::next_in(Lane& lane, const std::function<double(const Line&)>& expect) const {
   const auto first = lane.lines.begin();
   const bool all_is_here = unread_.empty() && std::none_of(lanes_.begin(), lanes_.end(),

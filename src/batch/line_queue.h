@@ -35,6 +35,7 @@ struct Line {
   std::shared_ptr<HeldSpan> span;
   std::uint32_t index = 0, bytes = 0;  // as in PlanEntry
   int attempts = 0, deaths = 0;        // see retry::Past
+  std::size_t shared_ahead = 0;        // see Engine::send()
   Millis took{};                       // with engines, so far
   std::string custom_id_json, body;
 };
@@ -73,6 +74,9 @@ class LineQueue {
   // against others: one that alone takes as long as all that waits would over all slots goes first, for the last line
   // to end is the batch's end.
   Line take(std::size_t engine, const std::function<double(const Line&)>& expect = nullptr);
+
+  // What take() would give that engine next, as far as it waits in its lane.
+  const Line* next(std::size_t engine) const;
 
   // Takes out all of such spans.
   struct Parts {

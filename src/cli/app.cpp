@@ -170,6 +170,7 @@ void App::add_models(asio::io_context& loop, const Config& config) {
                                .command = setup.command,
                                .env = model.env,
                                .socket = fmt::format("{}/{}.sock", data_.sockets(), number++),
+                               .slot_folder = fmt::format("{}/slots/{}", data_.path(), file_name_of(model.name)),
                                .log = fmt::format("{}/{}.log", data_.logs(), file_name_of(model.name)),
                                .slots = setup.slots ? setup.slots : kRemoteSlots,
                                .context = setup.context ? setup.context : kContextDefault,

@@ -31,7 +31,8 @@ CommandTemplate command_template(const CommandOptions& options) {
     // Separate key-value streams a slot stay fast with many slots; no cache of prompts in host memory keeps memory
     // flat.
     add({"--model", "{model}", "--alias", "{name}", "--host", "{socket}", "--parallel", "{slots}", "--ctx-size",
-         "{total_context}", "--no-kv-unified", "--cache-ram", "0", "--no-ui", "--metrics"});
+         "{total_context}", "--no-kv-unified", "--cache-ram", "0", "--slot-save-path", "{slot_folder}", "--no-ui",
+         "--metrics"});
   }
   command.insert(command.end(), options.args.begin(), options.args.end());
   return command;

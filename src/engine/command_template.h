@@ -12,9 +12,9 @@ namespace penstock {
 //   {name}           what lines call it; GET /v1/models of the program must list it, or be answered with 404
 //   {socket}         path of a unix socket, ending in ".sock", to listen on; nothing is there when the program starts
 //   {port}           a free port, to listen on at 127.0.0.1; where there is no {socket}
-//   {context}        tokens a slot
-//   {slots}          requests at a time
-//   {total_context}  tokens of all slots together
+//   {slot_folder}    a folder of its own, for llama-server's --slot-save-path; prefixes are copied between slots
+//   through it {context}        tokens a slot {slots}          requests at a time {total_context}  tokens of all slots
+//   together
 //
 // Any other brace stays as it is, so JSON may stand in an argument.
 using CommandTemplate = std::vector<std::string>;

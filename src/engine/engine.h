@@ -39,10 +39,11 @@ class Engine {
   // Gets it up and keeps it up, until cancelled.
   virtual Task<> run() = 0;
 
-  // One request. `path` is an endpoint such as "/v1/chat/completions". An answer `unreachable`
-  // or `died` makes the engine not ready until it has been seen up again, unless it was seen to have other models by
-  // now. Cancelling tells the engine to give up.
-  virtual Task<Answer> send(std::string_view path, std::string_view body) = 0;
+  // One request. `path` is an endpoint such as "/v1/chat/completions". The next body that this engine gets will
+  // probably begin with the first `shared_ahead` bytes of this one. An answer `unreachable` or
+  // `died` makes the engine not ready until it has been seen up again, unless it was seen to have other models by now.
+  // Cancelling tells the engine to give up.
+  virtual Task<Answer> send(std::string_view path, std::string_view body, std::size_t shared_ahead = 0) = 0;
 
   virtual const std::string& name() const = 0;
   // How many requests at a time it answers best; 0: that is to be found out.

@@ -233,7 +233,7 @@ Task<Answer::Kind> HttpEngine::cut_short() {
   co_return ready_ ? Answer::Kind::broken : Answer::Kind::died;
 }
 
-Task<Answer> HttpEngine::send(std::string_view path, std::string_view body) {
+Task<Answer> HttpEngine::send(std::string_view path, std::string_view body, std::size_t) {
   const bool streamed = options_.stream_answers && can_stream(path);
   const std::string asking = streamed ? asking_to_stream(path, body) : "";
   const ClientRequest request{"POST", path, headers_, streamed ? asking : body};

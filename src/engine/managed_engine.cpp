@@ -6,6 +6,8 @@
 
 #include <boost/asio/ip/tcp.hpp>
 
+#include <filesystem>
+
 #include "base/log.h"
 
 namespace penstock {
@@ -63,7 +65,7 @@ void ManagedEngine::set_wanted(bool wanted) {
   changed_();
 }
 
-Task<Answer> ManagedEngine::send(std::string_view path, std::string_view body) {
+Task<Answer> ManagedEngine::send(std::string_view path, std::string_view body, std::size_t shared_ahead) {
   struct UnderWay {
     explicit UnderWay(ManagedEngine& e) : engine(e) { ++engine.in_flight_; }
     ~UnderWay() {
@@ -74,7 +76,11 @@ Task<Answer> ManagedEngine::send(std::string_view path, std::string_view body) {
   const UnderWay under_way(*this);
   Answer answer;
   answer.kind = Answer::Kind::unreachable;
-  if (http_) answer = co_await http_->send(path, body);
+  if (prefix_slots_) {
+    answer = co_await prefix_slots_->send(path, body, shared_ahead);
+  } else if (http_) {
+    answer = co_await http_->send(path, body);
+  }
   co_return answer;
 }
 
@@ -83,6 +89,7 @@ std::vector<std::string> ManagedEngine::argv(const std::string& port) const {
                                    {"name", options_.model},
                                    {"socket", options_.socket},
                                    {"port", port},
+                                   {"slot_folder", options_.slot_folder},
                                    {"context", std::to_string(options_.context)},
                                    {"slots", std::to_string(options_.slots)},
                                    {"total_context", std::to_string(std::int64_t{options_.slots} * options_.context)}});
@@ -131,6 +138,13 @@ Task<std::string> ManagedEngine::live() {
         if (http_->ready()) failed_starts_ = 0;
         changed_();
       });
+  prefix_slots_.reset();
+  if (mentions(options_.command, "{slot_folder}")) {
+    std::filesystem::remove_all(options_.slot_folder);  // what a crash left
+    std::filesystem::create_directories(options_.slot_folder);
+    prefix_slots_.emplace(loop_, clock_, PrefixSlots::Options{.slots = options_.slots, .folder = options_.slot_folder},
+                          [this](std::string_view path, std::string_view body) { return http_->send(path, body); });
+  }
   ::unlink(options_.socket.c_str());  // a socket left behind would keep llama-server from binding
   last_words_.clear();
   ending_ = false;

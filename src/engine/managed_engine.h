@@ -5,6 +5,7 @@
 #include "base/log_file.h"
 #include "engine/command_template.h"
 #include "engine/http_engine.h"
+#include "engine/prefix_slots.h"
 
 namespace penstock {
 
@@ -20,6 +21,7 @@ class ManagedEngine : public Engine {
     CommandTemplate command;
     std::map<std::string, std::string> env;  // beside our own
     std::string socket;                      // path, ending in ".sock"; removed before each start
+    std::string slot_folder;                 // for the states of slots, where the command has a place for it
     std::string log;                         // path of a file for the program's output
     int slots = 8;
     int context = 4096;  // tokens a slot
@@ -29,7 +31,7 @@ class ManagedEngine : public Engine {
   ManagedEngine(asio::io_context& loop, Clock& clock, Options options, EngineChanged changed);
 
   Task<> run() override;
-  Task<Answer> send(std::string_view path, std::string_view body) override;
+  Task<Answer> send(std::string_view path, std::string_view body, std::size_t shared_ahead = 0) override;
   const std::string& name() const override { return options_.model; }
   int slots() const override { return options_.slots; }
   bool ready() const override { return wanted_ && http_ && http_->ready(); }
@@ -57,7 +59,8 @@ class ManagedEngine : public Engine {
   Options options_;
   EngineChanged changed_;
   std::vector<std::string> models_;
-  std::optional<HttpEngine> http_;  // of the last start: each may have another port
+  std::optional<HttpEngine> http_;           // of the last start: each may have another port
+  std::optional<PrefixSlots> prefix_slots_;  // of the same
   LogFile log_;
   std::deque<std::string> last_words_;
   bool wanted_ = false, running_ = false;

@@ -83,7 +83,7 @@ class ScriptedEngine : public Engine {
     co_await never.wait();
   }
 
-  Task<Answer> send(std::string_view path, std::string_view body_view) override {
+  Task<Answer> send(std::string_view path, std::string_view body_view, std::size_t = 0) override {
     const std::string body(body_view);
     bodies.push_back(body);
     last_path = path;
