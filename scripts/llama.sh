@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds llama.cpp's server for this machine: build/llama/bin/llama-server, one static binary.
+# Builds llama.cpp's server for this machine, build/llama/bin/llama-server, one static binary, and llama-quantize beside
+# it.
 # With --all-variants it builds build/llama-all-variants/bin/ instead: it runs on any x86-64 or ARM machine and picks the
 # fastest code for it when it starts. That takes twice as long and is meant for packages.
 # shellcheck source=scripts/lib.sh
@@ -35,7 +36,7 @@ fi
 
 # A tree of the user's own may have changed, so only the pinned one is taken as built.
 note=$build/built-from
-if [ "$built_from" = "$pinned" ] && [ -f "$note" ] && [ "$(<"$note")" = "$pinned" ]; then
+if [ "$built_from" = "$pinned" ] && [ -x "$build/bin/llama-quantize" ] && [ "$(cat "$note" 2>/dev/null)" = "$pinned" ]; then
   exit 0
 fi
 
@@ -60,5 +61,5 @@ step llama-configure 'Configuring llama-server' cmake --fresh -S "$source_dir" -
   -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_TESTS=OFF \
   -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_TOOLS_INSTALL=OFF "${flags[@]}"
 step llama-build "Building llama-server (the first time some $minutes minutes on 2 cores)" \
-  cmake --build "$build" --target llama-server
+  cmake --build "$build" --target llama-server llama-quantize
 echo "$built_from" >"$note"
