@@ -87,7 +87,8 @@ async def measure(args, folder):
     # A fresh engine, since the same prompts come again.
     with lab.mock_engine(args.bin, folder, *engine_flags) as engine:
         flags = ("--slots", args.slots) if args.slots else ()
-        with lab.serve(args.bin, folder, "--engine", engine.url, *flags) as (_, url):
+        environment = {"PENSTOCK_SHARED_ENGINES": "false" if args.not_shared else "true"}
+        with lab.serve(args.bin, folder, "--engine", engine.url, *flags, env=environment) as (_, url):
             conn = lab.connection(url)
             batch = BatchRate(args, url, lab.create_batch(conn, lab.upload(conn, folder / "input.jsonl")))
             await asyncio.sleep(args.warm_up_seconds / args.speed)
@@ -129,6 +130,7 @@ def main():
     parser.add_argument("--free-seconds", type=float, default=15, help="of the batch alone")
     parser.add_argument("--sequences", type=int, default=256, help="of the engine")
     parser.add_argument("--slots", type=int, default=0, help="a fixed number in flight; 0 leaves it to Penstock")
+    parser.add_argument("--not-shared", action="store_true", help="Penstock is not told that others use the engine")
     parser.add_argument("--speed", type=float, default=1,
                         help="of the engine's time against the clock's; Penstock's reaction does not get faster")
     parser.add_argument("--seed", type=int, default=1)
@@ -139,7 +141,7 @@ def main():
         result = asyncio.run(measure(args, Path(name)))
     print(json.dumps({
         "benchmark": "courtesy", "rate": args.rate, "bursts": args.bursts, "sequences": args.sequences,
-        "slots": args.slots, "speed": args.speed, "seed": args.seed, **result}))
+        "slots": args.slots, "shared": not args.not_shared, "speed": args.speed, "seed": args.seed, **result}))
 
 
 if __name__ == "__main__":

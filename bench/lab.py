@@ -112,7 +112,7 @@ def free_port():
 
 
 @contextlib.contextmanager
-def serve(folder_of_programs, folder, *flags):
+def serve(folder_of_programs, folder, *flags, env=None):
     """A Penstock with a fresh data folder in `folder`. Yields its process and its URL."""
     port = free_port()
     server = Process(
@@ -121,7 +121,7 @@ def serve(folder_of_programs, folder, *flags):
         # Only what is still unset: the environment may ask for other limits.
         {key: os.environ.get(key, value) for key, value in {
             "MAX_REQUESTS_PER_JOB": "0", "MAX_TOTAL_QUEUED_REQUESTS": "0",
-            "MAX_BATCH_FILE_BYTES": str(10**12)}.items()})
+            "MAX_BATCH_FILE_BYTES": str(10**12), **(env or {})}.items()})
     with server:
         url = f"http://127.0.0.1:{port}"
         wait_until_answers(server, url, "/healthz")
