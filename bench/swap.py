@@ -9,7 +9,6 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-import dispatch
 import lab
 import utilisation
 
@@ -33,15 +32,11 @@ def write_config(args, folder):
     return config
 
 
-def wait_until_completed(conn, server, batch_ids):
-    for batch_id in batch_ids:
-        while (batch := lab.get_json(conn, f"/v1/batches/{batch_id}"))["status"] != "completed":
-            server.check()
-            if batch["status"] not in ("validating", "in_progress", "finalizing"):
-                raise SystemExit(f"the batch did not complete: {json.dumps(batch)}")
-            time.sleep(0.02)
-        if batch["request_counts"]["failed"] > 0:
-            raise SystemExit(f"lines have failed: {json.dumps(batch)}")
+def run_batches(conn, server, file_ids):
+    for batch_id in [lab.create_batch(conn, file_id) for file_id in file_ids]:
+        batch, _ = lab.wait_for_end(conn, server, batch_id)
+        if batch["status"] != "completed" or batch["request_counts"]["failed"] > 0:
+            raise SystemExit(f"the batch did not complete: {json.dumps(batch)}")
 
 
 def swaps(log):
@@ -81,25 +76,21 @@ def main():
 
     with tempfile.TemporaryDirectory(prefix="penstock-swap-") as name:
         folder = Path(name)
-        port = lab.free_port()
-        url = f"http://127.0.0.1:{port}"
         log = folder / "server.log"
-        with lab.Process([args.bin / "penstock", "serve", "--listen", f"127.0.0.1:{port}", "--data", folder / "data",
-                          "--config", write_config(args, folder)], log) as server:
-            lab.wait_until_answers(server, url, "/healthz")
+        with lab.serve(args.bin, folder, "--config", write_config(args, folder)) as (server, url):
             conn = lab.connection(url)
             files = {}
             for model in MODELS:
                 write_input(folder / f"{model}.jsonl", model, args.lines, rng)
-                files[model] = dispatch.upload(conn, folder / f"{model}.jsonl")
+                files[model] = lab.upload(conn, folder / f"{model}.jsonl")
             order = [MODELS[i % 2] for i in range(args.batches)]
-            wait_until_completed(conn, server, [dispatch.create_batch(conn, files[MODELS[0]])])  # it is loaded
+            run_batches(conn, server, [files[MODELS[0]]])  # it is loaded
 
-            wait_until_completed(conn, server, [dispatch.create_batch(conn, files[model]) for model in order])
+            run_batches(conn, server, [files[model] for model in order])
             queued = len(swaps(log))
             starts = []
-            for model in reversed(order):  # each has what is not loaded, or the first stays
-                wait_until_completed(conn, server, [dispatch.create_batch(conn, files[model])])
+            for model in reversed(order):
+                run_batches(conn, server, [files[model]])
                 starts.append(start_seconds(args, folder))
             timed = swaps(log)[queued:]
 

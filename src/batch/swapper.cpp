@@ -12,12 +12,11 @@ constexpr Millis kLookAgain{10'000};  // another process may have changed the qu
 }  // namespace
 
 ModelChoice choose_model(const DeviceView& device, const std::vector<Demand>& queue) {
-  std::vector<Demand> ours, hopeless;
+  std::vector<Demand> ours;
   for (const Demand& demand : queue) {
-    if (std::find(device.models.begin(), device.models.end(), demand.model) == device.models.end()) continue;
-    (device.hopeless.contains(demand.model) ? hopeless : ours).push_back(demand);
+    const bool is_ours = std::find(device.models.begin(), device.models.end(), demand.model) != device.models.end();
+    if (is_ours && !device.broken.contains(demand.model)) ours.push_back(demand);
   }
-  if (ours.empty()) ours = std::move(hopeless);
   if (ours.empty()) return {device.loaded.empty() ? device.models.front() : device.loaded};
 
   std::erase_if(ours, [top = ours.front().priority](const Demand& demand) { return demand.priority != top; });
@@ -66,12 +65,12 @@ Task<> Swapper::run() {
 void Swapper::look(Device& device, const std::vector<Demand>& queue, bool more_to_come) {
   if (!device.loaded && more_to_come) return;  // rather the first that is wanted than any
   DeviceView view{.models = {},
-                  .hopeless = {},
+                  .broken = {},
                   .loaded = device.loaded ? device.loaded->name() : "",
                   .overdue = clock_.monotonic() >= overdue_at(device)};
   for (const ManagedEngine* engine : device.engines) {
     view.models.push_back(engine->name());
-    if (engine->hopeless()) view.hopeless.insert(engine->name());
+    if (!engine->may_start()) view.broken.insert(engine->name());
   }
   const ModelChoice choice = choose_model(view, queue);
   if (choice.model != view.loaded) {

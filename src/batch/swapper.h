@@ -9,7 +9,7 @@ namespace penstock {
 // One device's models, as choose_model() sees them.
 struct DeviceView {
   std::vector<std::string> models;  // in the order of the configuration
-  std::set<std::string> hopeless;   // whose engines do not start
+  std::set<std::string> broken;     // whose engines do not start, and are not tried now
   std::string loaded;               // or being loaded; empty: none
   bool overdue = false;             // others have waited for as long as they are to
 };
@@ -20,7 +20,7 @@ struct ModelChoice {
 };
 
 // The loaded model stays while it has work of the highest priority that waits for the device, and until others of that
-// priority are overdue. Else the first in the queue is next. A hopeless one has its turn when nobody else has work.
+// priority are overdue. Else the first in the queue is next, of those that are not broken.
 ModelChoice choose_model(const DeviceView& device, const std::vector<Demand>& queue);
 
 // Decides which of the models that share a device is loaded, by what is in the queue; models of other devices run side

@@ -124,13 +124,13 @@ int models_add(const NewModel& model) {
   if (model.engine) text += fmt::format("engine = {}\n", quote(*model.engine));
   if (model.device) text += fmt::format("device = {}\n", quote(*model.device));
 
-  // With the name in it before, or models that a table cannot be added to, this is no TOML any more.
   const Config before = fs::exists(file) ? load_config({}, file.string()) : Config{};
   for (const ModelConfig& other : before.models) {
     if (other.name == model.name)
       throw UsageError(fmt::format("{}: there is a model '{}' already", model.file, model.name));
   }
   toml::table table;
+  // Behind models in a form that no table can be added to, this is no TOML any more.
   try {
     table = toml::parse(text);
   } catch (const toml::parse_error& e) {

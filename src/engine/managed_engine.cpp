@@ -53,9 +53,11 @@ bool ManagedEngine::hopeless() const {
   return failed_starts_ >= kHopelessStarts;
 }
 
-void ManagedEngine::failed(std::string trouble) {
+void ManagedEngine::failed(std::string trouble, Millis pause) {
   trouble_ = std::move(trouble);
-  if (++failed_starts_ == kHopelessStarts) changed_();
+  ++failed_starts_;
+  next_start_ = clock_.monotonic() + (hopeless() ? kHopelessPause : pause);
+  if (hopeless()) changed_();
 }
 
 void ManagedEngine::set_wanted(bool wanted) {
@@ -154,7 +156,7 @@ Task<std::string> ManagedEngine::live() {
   try {
     child = std::make_shared<Child>(loop_, command, options_.env);
   } catch (const std::exception& e) {
-    failed(e.what());
+    failed(e.what(), kRestartPauseMin);
     throw;  // who keeps us running calls us again, after a pause
   }
   running_ = true;
@@ -185,6 +187,8 @@ Task<> ManagedEngine::run() {
   Millis pause = kRestartPauseMin;
   while (true) {
     while (!wanted_) co_await demand_.wait();
+    co_await sleep_until(clock_, next_start_);
+    if (!wanted_) continue;
     const Moment started = clock_.monotonic();
     const std::string how = co_await live();
     if (!wanted_) changed_();  // its device is free
@@ -193,10 +197,9 @@ Task<> ManagedEngine::run() {
       continue;
     }
     if (clock_.monotonic() - started >= kStableAfter) pause = kRestartPauseMin;
-    failed(fmt::format("it ended with {}\nIts last words:\n  {}", how, fmt::join(last_words_, "\n  ")));
-    const Millis wait = hopeless() ? kHopelessPause : pause;
-    log::error("engine {}: {}\nStarting it again in {} ms.", options_.model, trouble_, wait.count());
-    co_await sleep_until(clock_, clock_.monotonic() + wait);
+    failed(fmt::format("it ended with {}\nIts last words:\n  {}", how, fmt::join(last_words_, "\n  ")), pause);
+    log::error("engine {}: {}\nStarting it again in {} ms.", options_.model, trouble_,
+               (next_start_ - clock_.monotonic()).count());
     pause = std::min(2 * pause, kRestartPauseMax);
   }
 }

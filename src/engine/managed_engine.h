@@ -45,10 +45,12 @@ class ManagedEngine : public Engine {
   void set_wanted(bool wanted);
   // Whether its program runs, or is about to start.
   bool holds_device() const { return wanted_ || running_; }
+  // A hopeless one is started again only after a long time: until then it has no use for the device.
+  bool may_start() const { return !hopeless() || clock_.monotonic() >= next_start_; }
 
  private:
   // One life of the program; how it ended, in words.
-  void failed(std::string trouble);
+  void failed(std::string trouble, Millis pause);
   Task<std::string> live();
   Task<> end_when_unwanted(std::shared_ptr<Child> child);
   Task<> read_output(std::shared_ptr<Child> child);
@@ -67,6 +69,7 @@ class ManagedEngine : public Engine {
   bool ending_ = false;  // by our wish
   int in_flight_ = 0;
   int failed_starts_ = 0;  // and ends, since it was last ready
+  Moment next_start_{};
   std::string trouble_;
   Event demand_;  // whether it is wanted, or its last line has ended
   TaskGroup probe_, end_, output_;

@@ -192,6 +192,7 @@ def test_an_engine_that_does_not_start_is_told_of_and_holds_no_device(new_server
     assert client.batches.retrieve(broken.id).status == "validating"  # it waits
     assert "no GPU" in (server.folder / "data/logs/broken.log").read_text()
     assert "no GPU" in server.log.read_text()
+    assert swaps(server) == [("broken", "b")]  # and not back, for nothing
     client.batches.cancel(broken.id)
     batch = finished(client, broken)
     assert [one["error"]["code"] for one in error_lines(client, batch)] == ["batch_cancelled"] * 2
