@@ -172,7 +172,7 @@ void App::add_models(asio::io_context& loop, const Config& config) {
                                .socket = fmt::format("{}/{}.sock", data_.sockets(), number++),
                                .slot_folder = fmt::format("{}/slots/{}", data_.path(), file_name_of(model.name)),
                                .log = fmt::format("{}/{}.log", data_.logs(), file_name_of(model.name)),
-                               .slots = setup.slots ? setup.slots : kRemoteSlots,
+                               .slots = setup.slots,
                                .context = setup.context ? setup.context : kContextDefault,
                                .line_timeout = std::chrono::seconds(config.line_timeout_s)},
         engines_.changed());

@@ -146,9 +146,9 @@ const std::vector<Setting>& all_settings() {
        [](const Config& c) { return quote_list(c.llama_server_args); }},
       integer_setting(
           {"slots", "--slots", "PENSTOCK_SLOTS",
-           fmt::format("requests at a time for each engine (0: what fits into memory, at most {}; at a URL what the "
-                       "engine has a use for; else {})",
-                       kManagedSlots, kRemoteSlots)},
+           fmt::format("requests at a time for each engine (0: of a GGUF as many as fit into memory, at most {}; of "
+                       "others as many as they have a use for)",
+                       kManagedSlots)},
           &Config::slots, 0, 100'000),
       switch_setting({"shared_engines", "--shared-engines", "PENSTOCK_SHARED_ENGINES",
                       "leave the engines at URLs to the people who use them too, as long as they do", "true"},

@@ -24,7 +24,7 @@ struct Config {
   std::string only_model;                       // serve this one alone
   std::string llama_server = "llama-server";
   std::vector<std::string> llama_server_args;
-  int slots = 0;                // requests at a time and engine; 0: what fits or is found, or kRemoteSlots
+  int slots = 0;                // requests at a time and engine; 0: what fits or is found
   bool shared_engines = false;  // people use the remote ones, too
   int context = 0;           // tokens a slot of a managed engine; 0: kContextDefault, or less where the model has less
   int swap_after_s = 1800;   // that a model holds its device while others wait with work of the same priority; 0: ever
@@ -40,7 +40,7 @@ struct Config {
   std::string log_level;  // empty: info, or warn for `penstock run`
 };
 
-constexpr int kRemoteSlots = 64;  // of an engine of ours whose number we cannot tell
+constexpr int kCommandSlots = 64;                     // of a command that is to be told a number
 constexpr const char* kConfigFile = "penstock.toml";  // in the working directory, where no other is named
 
 // One setting, as help texts and the command line need it.

@@ -45,6 +45,7 @@ void set_up_program(ModelSetup& setup, const Config& config) {
     }
     setup.command = command_template(options);
   }
+  if (setup.slots == 0 && mentions(setup.command, "{slots}")) setup.slots = kCommandSlots;
   std::string& program = setup.command.front();
   const std::string found = find_program(program);
   if (!found.empty()) {

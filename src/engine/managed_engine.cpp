@@ -86,6 +86,12 @@ Task<Answer> ManagedEngine::send(std::string_view path, std::string_view body, s
   co_return answer;
 }
 
+Task<std::optional<Load>> ManagedEngine::load() {
+  std::optional<Load> load;
+  if (http_) load = co_await http_->load();
+  co_return load;
+}
+
 std::vector<std::string> ManagedEngine::argv(const std::string& port) const {
   return expand(options_.command, {{"model", options_.path},
                                    {"name", options_.model},

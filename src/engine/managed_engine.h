@@ -23,8 +23,8 @@ class ManagedEngine : public Engine {
     std::string socket;                      // path, ending in ".sock"; removed before each start
     std::string slot_folder;                 // for the states of slots, where the command has a place for it
     std::string log;                         // path of a file for the program's output
-    int slots = 8;
-    int context = 4096;  // tokens a slot
+    int slots = 8;                           // 0: to be found out
+    int context = 4096;                      // tokens a slot
     Millis line_timeout{600'000};
   };
 
@@ -33,7 +33,8 @@ class ManagedEngine : public Engine {
   Task<> run() override;
   Task<Answer> send(std::string_view path, std::string_view body, std::size_t shared_ahead = 0) override;
   const std::string& name() const override { return options_.model; }
-  int slots() const override { return options_.slots; }
+  int slots() const override { return http_ ? http_->slots() : options_.slots; }
+  Task<std::optional<Load>> load() override;
   bool ready() const override { return wanted_ && http_ && http_->ready(); }
   // Known from the start: the operator named it.
   const std::vector<std::string>& models() const override { return models_; }

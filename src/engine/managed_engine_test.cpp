@@ -36,6 +36,7 @@ class ManagedEngineTest : public testing::Test {
       options.command = command_template({.engine = "llama.cpp", .program = program, .args = {"--threads", "2"}});
     }
     options.socket = folder / "m.sock";
+    options.slot_folder = folder / "slots";
     options.log = folder / "m.log";
     options.slots = 3;
     options.context = 100;
