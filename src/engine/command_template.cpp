@@ -28,11 +28,13 @@ CommandTemplate command_template(const CommandOptions& options) {
     if (options.has_context) add({"--context-length", "{context}"});
     if (options.has_slots) add({"--max-running-requests", "{slots}"});
   } else {
-    // Separate key-value streams a slot stay fast with many slots; no cache of prompts in host memory keeps memory
-    // flat.
+    // Separate key-value streams a slot stay fast with many slots, but texts of different length that are embedded
+    // together get wrong vectors with them. No cache of prompts in host memory keeps memory flat.
+    const bool embeds = std::any_of(options.args.begin(), options.args.end(),
+                                    [](const auto& word) { return word == "--embedding" || word == "--embeddings"; });
     add({"--model", "{model}", "--alias", "{name}", "--host", "{socket}", "--parallel", "{slots}", "--ctx-size",
-         "{total_context}", "--no-kv-unified", "--cache-ram", "0", "--slot-save-path", "{slot_folder}", "--no-ui",
-         "--metrics"});
+         "{total_context}", embeds ? "--kv-unified" : "--no-kv-unified", "--cache-ram", "0", "--slot-save-path",
+         "{slot_folder}", "--no-ui", "--metrics"});
   }
   command.insert(command.end(), options.args.begin(), options.args.end());
   return command;

@@ -17,6 +17,9 @@ TEST(CommandTemplateTest, BuiltInTemplatesAreTheProgramsOwnOptions) {
   EXPECT_EQ(line({.engine = "llama.cpp", .program = "/bin/llama-server", .args = {"--threads", "2"}}),
             "/bin/llama-server --model /m.gguf --alias m --host /s.sock --parallel 8 --ctx-size 32768 --no-kv-unified "
             "--cache-ram 0 --slot-save-path {slot_folder} --no-ui --metrics --threads 2");
+  EXPECT_EQ(line({.engine = "llama.cpp", .program = "/bin/llama-server", .args = {"--embedding"}}),
+            "/bin/llama-server --model /m.gguf --alias m --host /s.sock --parallel 8 --ctx-size 32768 --kv-unified "
+            "--cache-ram 0 --slot-save-path {slot_folder} --no-ui --metrics --embedding");
   EXPECT_EQ(line({.engine = "vllm", .program = "", .args = {}}),
             "vllm serve /m.gguf --served-model-name m --host 127.0.0.1 --port 81");
   EXPECT_EQ(
