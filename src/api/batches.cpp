@@ -126,6 +126,7 @@ Task<Response> create_batch(Context& c) {
   batch.endpoint = asked->endpoint;
   batch.completion_window = asked->completion_window;
   batch.priority = asked->priority;
+  batch.dedupe = asked->dedupe;
   batch.metadata = asked->metadata;
   batch.output_expires_after_seconds = asked->output_expires_after_seconds;
   batch.created_at = c.services.clock.now();

@@ -12,7 +12,8 @@ namespace {
 constexpr std::size_t kUnsavedBytesMax = 64 << 20;  // of answers: while the store is away, no line is sent past this
 constexpr std::size_t kGroupBytesMax = 8 << 20;     // saved in one transaction, unless one answer is larger
 constexpr std::int64_t kSpansAClaim = 4;
-constexpr Millis kLastSave{5'000};  // for the last answers, when lines took all the time there was
+constexpr std::size_t kRidingBytesMax = 4 << 20;  // of lines that wait for another's answer; past this none are read
+constexpr Millis kLastSave{5'000};                // for the last answers, when lines took all the time there was
 
 }  // namespace
 
@@ -26,7 +27,7 @@ Dispatcher::Dispatcher(asio::io_context& loop, Clock& clock, Db& db, BlobStore& 
       options_(std::move(options)),
       batch_done_(std::move(batch_done)),
       random_(options_.random_seed),
-      loader_(blobs),
+      loader_(blobs, options_.embedding_group > 1),
       wake_(loop),
       refill_wanted_(loop),
       have_results_(loop),
@@ -53,7 +54,11 @@ void Dispatcher::wake() {
 
 void Dispatcher::engines_changed() {
   for (const std::string& model : engines_.models()) queues_[model];
-  for (auto& [model, queue] : queues_) queue.lines.set_engines(engines_.serving(model));
+  for (auto& [model, queue] : queues_) {
+    auto slots = engines_.serving(model);
+    for (auto& [engine, count] : slots) count *= options_.embedding_group;  // each may take as many lines
+    queue.lines.set_engines(slots);
+  }
   wake_.notify();
 }
 
@@ -123,6 +128,83 @@ bool Dispatcher::may_send() const {
          clock_.monotonic() + options_.lease / 5 < lease_until_;
 }
 
+// Holds the lines of one request while it is under way. Those that have no outcome at its end, by whatever accident, go
+// back.
+class Dispatcher::Custody {
+ public:
+  Custody(Dispatcher& dispatcher, Line line)
+      : dispatcher_(dispatcher),
+        queue_(dispatcher.queues_[line.span->claim.model]),
+        batch_(line.span->claim.key.batch) {
+    ++queue_.under_way;
+    add(std::move(line));
+  }
+  Custody(const Custody&) = delete;
+  Custody& operator=(const Custody&) = delete;
+  ~Custody() {
+    --queue_.under_way;
+    const auto batch = dispatcher_.active_.find(batch_);
+    for (auto asked = lines.rbegin(); asked != lines.rend(); ++asked) {
+      auto& [line, riders] = *asked;
+      if (line.answer_key && batch != dispatcher_.active_.end()) batch->second.asking.erase(*line.answer_key);
+      for (auto rider = riders.rbegin(); rider != riders.rend(); ++rider) {
+        queue_.riding_bytes -= size_of(*rider);
+        rider->body = line.body;
+        rider->attempts = line.attempts;
+        rider->deaths = line.deaths;
+        give_back(std::move(*rider));
+      }
+      give_back(std::move(line));
+    }
+  }
+
+  // Whether the line can be asked with the others in one request.
+  bool takes(const Line& next) const {
+    const Line& first = lines.front().line;
+    return lines.size() < static_cast<std::size_t>(dispatcher_.options_.embedding_group) &&
+           next.span->claim.key.batch == batch_ && can_be_grouped(request(first), request(next)) &&
+           !retry::is_suspect(std::max(first.deaths, next.deaths), dispatcher_.options_.retry);
+  }
+  void add(Line line) {
+    if (line.answer_key) dispatcher_.active(batch_).asking.emplace(*line.answer_key, this);
+    lines.push_back({std::move(line), {}});
+  }
+  // It waits for the outcome of the line that asks the same.
+  void ride(Line line) {
+    const auto asked = std::find_if(lines.begin(), lines.end(),
+                                    [&](const Asked& other) { return other.line.answer_key == line.answer_key; });
+    queue_.riding_bytes += size_of(line);
+    line.body.clear();
+    asked->riders.push_back(std::move(line));
+  }
+
+  Line* operator->() { return &lines.front().line; }
+  std::vector<EmbeddingRequest> requests() const {
+    std::vector<EmbeddingRequest> all;
+    for (const Asked& asked : lines) all.push_back(request(asked.line));
+    return all;
+  }
+
+  std::vector<Asked> lines;
+  Millis pause{1'000};
+
+ private:
+  static std::size_t size_of(const Line& line) { return sizeof line + line.bytes; }
+  static EmbeddingRequest request(const Line& line) { return {line.body, line.input}; }
+  void give_back(Line line) {
+    if (!line.span || line.span->lost || dispatcher_.active(batch_).draining) return;
+    if (pause > Millis{0}) {
+      dispatcher_.retries_.emplace(dispatcher_.clock_.monotonic() + pause, std::move(line));
+    } else {
+      dispatcher_.push_front(std::move(line));
+    }
+  }
+
+  Dispatcher& dispatcher_;
+  Queue& queue_;  // stays: queues are never removed
+  const BatchId batch_;
+};
+
 void Dispatcher::start_lines() {
   for (auto& [model, queue] : queues_) {
     LineQueue& lines = queue.lines;
@@ -134,42 +216,36 @@ void Dispatcher::start_lines() {
       std::optional<Slot> slot = suspect ? engines_.acquire_alone(model) : engines_.acquire(model, has_line, to_come);
       if (!slot) break;
       Line line = queue.more_begun ? lines.take(slot->number()) : lines.take(slot->number(), expect);
-      const Line* next = lines.next(slot->number());
-      line.shared_ahead = next ? shared_prefix(line.body, next->body) : 0;
-      ++queue.under_way;
-      active(line.span->claim.key.batch).attempts.spawn("line", attempt(std::move(line), std::move(*slot)));
+      if (share(line)) continue;
+      const BatchId id = line.span->claim.key.batch;
+      if (const Line* next = lines.front(slot->number())) line.shared_ahead = shared_prefix(line.body, next->body);
+      auto custody = std::make_unique<Custody>(*this, std::move(line));
+      while (const Line* next = lines.front(slot->number())) {
+        if (!custody->takes(*next)) break;
+        Line more = lines.take(slot->number());
+        if (!share(more)) custody->add(std::move(more));
+      }
+      active(id).attempts.spawn("line", attempt(std::move(custody), std::move(*slot)));
     }
   }
 }
 
-// Holds a line while it is under way. One whose attempt ended without an outcome, by whatever accident, goes back.
-class Dispatcher::Custody {
- public:
-  Custody(Dispatcher& dispatcher, Line line)
-      : dispatcher_(dispatcher), queue_(dispatcher.queues_[line.span->claim.model]), line_(std::move(line)) {}
-  Custody(const Custody&) = delete;
-  Custody& operator=(const Custody&) = delete;
-  ~Custody() {
-    --queue_.under_way;
-    if (!line_.span || line_.span->lost || dispatcher_.active(line_.span->claim.key.batch).draining) return;
-    if (pause > Millis{0}) {
-      dispatcher_.retries_.emplace(dispatcher_.clock_.monotonic() + pause, std::move(line_));
-    } else {
-      dispatcher_.push_front(std::move(line_));
-    }
+bool Dispatcher::share(Line& line) {
+  if (!line.answer_key) return false;
+  Active& batch = active(line.span->claim.key.batch);
+  if (const LineOutcome* known = batch.known.find(*line.answer_key)) {
+    save_soon(line, *known);
+    return true;
   }
-  Line* operator->() { return &line_; }
+  const auto asking = batch.asking.find(*line.answer_key);
+  if (asking == batch.asking.end()) return false;
+  asking->second->ride(std::move(line));
+  return true;
+}
 
-  Millis pause{1'000};
-
- private:
-  Dispatcher& dispatcher_;
-  Queue& queue_;  // stays: queues are never removed
-  Line line_;
-};
-
-Task<> Dispatcher::attempt(Line line_under_way, Slot slot) {
-  Custody line(*this, std::move(line_under_way));
+Task<> Dispatcher::attempt(std::unique_ptr<Custody> custody, Slot slot) {
+  Custody& line = *custody;
+  const auto count = line.lines.size();
   if (retry::is_suspect(line->deaths, options_.retry)) {
     const bool served = co_await slot.alone(line->span->claim.model);
     const BatchId& id = line->span->claim.key.batch;  // which may have been stopped while we waited
@@ -179,27 +255,69 @@ Task<> Dispatcher::attempt(Line line_under_way, Slot slot) {
     }
   }
   const Moment sent = clock_.monotonic();
-  Answer answer = co_await slot.engine().send(line->span->claim.endpoint, line->body, line->shared_ahead);
+  const std::string together = count > 1 ? grouped_body(line.requests()) : std::string();
+  const std::string_view body = count > 1 ? together : line->body;
+  Answer answer = co_await slot.engine().send(line->span->claim.endpoint, body, line->shared_ahead);
   const double random = std::uniform_real_distribution<>(0.0, 1.0)(random_);
-  if (answer.kind == Answer::Kind::died) ++line->deaths;
+  const auto took = (clock_.monotonic() - sent) / static_cast<long>(count);
+  for (Asked& asked : line.lines) {
+    asked.line.took += took;
+    if (answer.kind == Answer::Kind::died) ++asked.line.deaths;
+  }
   const retry::Past past{line->attempts + 1, line->deaths};
   retry::Verdict verdict = retry::judge(std::move(answer), past, random, options_.retry, answers_);
-  const Moment now = clock_.monotonic();
   const bool answered = verdict.outcome && !verdict.outcome->failed;
   slot.report(verdict.sign, verdict.hold, answered ? work(verdict.outcome->usage) : 0);
-  if (verdict.counts) ++line->attempts;
-  line->took += now - sent;
   line.pause = verdict.pause;
-  if (!verdict.outcome) co_return;
-  const std::string& model = line->span->claim.model;
-  Active& batch = active(line->span->claim.key.batch);
-  batch.lengths.add(line->body, verdict.outcome->usage.output);
-  estimator_.add(model, {line->bytes, verdict.outcome->usage, line->took, queues_[model].under_way});
-  if (results_.empty()) oldest_result_ = now;
-  unsaved_bytes_ += verdict.outcome->body.size();
-  ++batch.unsaved;
-  results_.push_back(
-      {std::move(line->span), line->index, std::move(line->custom_id_json), std::move(*verdict.outcome)});
+  if (count > 1) {
+    finish_group(line, verdict);
+  } else {
+    if (verdict.counts) ++line->attempts;
+    if (verdict.outcome) finish(line.lines.front(), std::move(*verdict.outcome));
+  }
+}
+
+// What the group's answer says of it as a whole says nothing about any of its lines: unless each finds its vector
+// there, each is sent alone, and no attempt is spent.
+void Dispatcher::finish_group(Custody& group, retry::Verdict& verdict) {
+  std::vector<std::string> bodies;
+  if (verdict.outcome && !verdict.outcome->failed) bodies = split_answer(verdict.outcome->body, group.requests());
+  for (std::size_t i = 0; i < bodies.size(); ++i) {
+    LineOutcome own;
+    own.status = verdict.outcome->status;
+    own.request_id = verdict.outcome->request_id;
+    own.body = std::move(bodies[i]);
+    own.usage = answers_.check(own.body).value();
+    finish(group.lines[i], std::move(own));
+  }
+  if (!bodies.empty() || !verdict.counts) return;
+  for (Asked& asked : group.lines) asked.line.input = {};
+  group.pause = Millis{0};
+}
+
+void Dispatcher::finish(Asked& asked, LineOutcome outcome) {
+  auto& [line, riders] = asked;
+  const std::string& model = line.span->claim.model;
+  Active& batch = active(line.span->claim.key.batch);
+  batch.lengths.add(line.body, outcome.usage.output);
+  estimator_.add(model, {line.bytes, outcome.usage, line.took, queues_[model].under_way});
+  if (line.answer_key) {
+    LineOutcome same = outcome;
+    same.usage = {};  // the engine has worked on it once
+    for (Line& rider : riders) {
+      if (unsaved_bytes_ < kUnsavedBytesMax) save_soon(rider, same);  // the others go back
+    }
+    const bool lasts = same.status > 0 && same.status < 500;  // it would be said again
+    if (lasts) batch.known.add(*line.answer_key, std::move(same));
+  }
+  save_soon(line, std::move(outcome));
+}
+
+void Dispatcher::save_soon(Line& line, LineOutcome outcome) {
+  if (results_.empty()) oldest_result_ = clock_.monotonic();
+  unsaved_bytes_ += outcome.body.size();
+  ++active(line.span->claim.key.batch).unsaved;
+  results_.push_back({std::move(line.span), line.index, std::move(line.custom_id_json), std::move(outcome)});
   if (results_.size() == 1 || results_.size() == options_.commit_lines) have_results_.notify();
 }
 
@@ -217,6 +335,7 @@ Task<> Dispatcher::refill() {
       if (stopping_ || disk_low_) break;
       Queue& queue = queues_[model];
       queue.lines.set_engines(engines_.serving(model));  // they change their slots
+      if (queue.riding_bytes >= kRidingBytesMax) continue;
       if (queue.lines.runs_dry() && (queue.more_begun || may_begin(model, queue))) co_await claim(model);
       co_await load(model);
     }

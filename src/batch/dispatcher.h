@@ -4,6 +4,7 @@
 
 #include "batch/answer_lengths.h"
 #include "batch/estimate.h"
+#include "batch/known_answers.h"
 #include "batch/line_loader.h"
 #include "batch/retry.h"
 #include "blob/blob_store.h"
@@ -23,6 +24,7 @@ class Dispatcher {
     Millis commit_after{10};  // the oldest answer waits no longer for others to be saved with
     std::size_t commit_lines = 256;
     retry::Options retry;
+    int embedding_group = 1;                             // lines for embeddings that are sent in one request
     std::uint32_t random_seed = std::random_device{}();  // of pauses
   };
 
@@ -67,7 +69,14 @@ class Dispatcher {
     LineQueue lines;
     bool more_begun = true, more_waiting = true;  // a claim may find spans of such batches
     std::int64_t under_way = 0;
+    std::size_t riding_bytes = 0;  // of lines that wait for the answer of another one
   };
+  // A line that is sent, and those that take its outcome since they ask the same.
+  struct Asked {
+    Line line;
+    std::vector<Line> riders;
+  };
+  class Custody;
   // A batch with lines under way or answers not saved yet.
   struct Active {
     explicit Active(asio::io_context& loop) : attempts(loop), saved(loop) {}
@@ -76,8 +85,9 @@ class Dispatcher {
     Event saved;
     bool draining = false;
     AnswerLengths lengths;
+    KnownAnswers known;                  // of a batch with dedupe
+    std::map<Hash128, Custody*> asking;  // who holds the line of that key that is under way
   };
-  class Custody;
   struct Saved {
     Spans refused;
     std::vector<BatchId> finished;
@@ -96,7 +106,12 @@ class Dispatcher {
   Task<> claim(std::string model);
   Task<> load(std::string model);
   bool was_drained(const BatchId& id) const;
-  Task<> attempt(Line line, Slot slot);
+  // Gives the line the answer of an earlier one that asks the same, now or when that has it. False when there is none.
+  bool share(Line& line);
+  Task<> attempt(std::unique_ptr<Custody> custody, Slot slot);
+  void finish_group(Custody& group, retry::Verdict& verdict);
+  void finish(Asked& asked, LineOutcome outcome);
+  void save_soon(Line& line, LineOutcome outcome);
   // Forgets the waiting lines of such spans.
   void forget(const std::function<bool(const HeldSpan&)>& gone);
   Task<> save();

@@ -55,6 +55,9 @@ std::vector<Line> LineLoader::load(Stretch& stretch) {
                        .bytes = entry.length,
                        .custom_id_json = std::string(parts.custom_id_json),
                        .body = std::string(parts.body)});
+      const ClaimedSpan& claim = stretch.span->claim;
+      if (claim.dedupe) lines.back().answer_key = keys_.key(claim.endpoint, parts.body);
+      if (groups_embeddings_ && claim.endpoint == "/v1/embeddings") lines.back().input = single_input(parts.body);
     }
     loaded += size;
   }

@@ -1,5 +1,6 @@
 #pragma once
 #include "batch/line_queue.h"
+#include "model/answer_key.h"
 #include "model/line_parser.h"
 
 namespace penstock {
@@ -7,7 +8,8 @@ namespace penstock {
 // Reads the lines of a stretch: its plan entries, then the bytes that they name. Blocks; one call at a time.
 class LineLoader {
  public:
-  explicit LineLoader(BlobStore& blobs) : blobs_(blobs) {}
+  // `groups_embeddings`: whether to look which lines can be sent together.
+  LineLoader(BlobStore& blobs, bool groups_embeddings) : blobs_(blobs), groups_embeddings_(groups_embeddings) {}
 
   // The next lines, about a megabyte of them. Throws when the files cannot be read or are not what was validated; the
   // stretch is then as it was.
@@ -17,7 +19,9 @@ class LineLoader {
   void open(Stretch& stretch);
 
   BlobStore& blobs_;
+  bool groups_embeddings_;
   LineParser parser_;
+  AnswerKeys keys_;
 };
 
 }  // namespace penstock

@@ -110,6 +110,12 @@ bool LineQueue::has_line_for(std::size_t engine) const {
   return !own->second.lines.empty() || (waiting_ > 0 && unread_.empty() && !own->second.stretch);
 }
 
+const Line* LineQueue::front(std::size_t engine) const {
+  if (!for_any_.empty()) return &for_any_.front();
+  const auto own = lanes_.find(engine);
+  return own == lanes_.end() || own->second.lines.empty() ? nullptr : &own->second.lines.front();
+}
+
 void LineQueue::take_half_of_longest(Lane& thief) {
   Lane& longest = std::max_element(lanes_.begin(), lanes_.end(), [](const auto& a, const auto& b) {
                     return a.second.lines.size() < b.second.lines.size();
@@ -140,12 +146,6 @@ Line LineQueue::take(std::size_t engine, const std::function<double(const Line&)
   lane.lines.erase(chosen);
   lane.bytes -= line.body.size();
   return line;
-}
-
-const Line* LineQueue::next(std::size_t engine) const {
-  if (!for_any_.empty()) return &for_any_.front();
-  const auto lane = lanes_.find(engine);
-  return lane == lanes_.end() || lane->second.lines.empty() ? nullptr : &lane->second.lines.front();
 }
 
 std::deque<Line>::iterator LineQueue::next_in(Lane& lane, const std::function<double(const Line&)>& expect) const {

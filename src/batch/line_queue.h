@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 #include "blob/blob_store.h"
+#include "model/embedding_group.h"
+#include "model/line_parser.h"
 #include "model/types.h"
 
 namespace penstock {
@@ -38,6 +40,9 @@ struct Line {
   std::size_t shared_ahead = 0;        // see Engine::send()
   Millis took{};                       // with engines, so far
   std::string custom_id_json, body;
+  std::optional<Hash128> answer_key =
+      std::nullopt;           // of a batch with dedupe: the same for lines that one answer serves
+  EmbeddingInput input = {};  // of one that may be sent together with others
 };
 
 // The lines of one model that wait for a slot. Each engine has a lane of its own, filled with stretches of the plan, so
@@ -70,13 +75,12 @@ class LineQueue {
   bool has_line_for(std::size_t engine) const;
   // The line that take() gives next to any engine; nothing when each has its own.
   const Line* front() const { return for_any_.empty() ? nullptr : &for_any_.front(); }
+  // The line that take() gives next to that one; nothing when it would have to take one from another engine.
+  const Line* front(std::size_t engine) const;
   // The next line for that engine. `expect`, when nothing is to come behind what waits, tells how long a line will take
   // against others: one that alone takes as long as all that waits would over all slots goes first, for the last line
   // to end is the batch's end.
   Line take(std::size_t engine, const std::function<double(const Line&)>& expect = nullptr);
-
-  // What take() would give that engine next, as far as it waits in its lane.
-  const Line* next(std::size_t engine) const;
 
   // Takes out all of such spans.
   struct Parts {

@@ -36,6 +36,7 @@ Dispatcher::Options dispatcher_options(const std::string& worker, const Config& 
   Dispatcher::Options options;
   options.worker = worker;
   options.retry.attempts_max = config.line_attempts;
+  options.embedding_group = config.embedding_group;
   return options;
 }
 

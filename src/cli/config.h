@@ -30,6 +30,7 @@ struct Config {
   int swap_after_s = 1800;   // that a model holds its device while others wait with work of the same priority; 0: ever
   int line_timeout_s = 600;  // for one attempt at a line
   int line_attempts = 5;
+  int embedding_group = 1;      // lines for embeddings that are sent in one request
   bool stream_answers = false;  // of remote engines, so that bytes flow while they work on one
   bool worker = true;
   bool accept_when_offline = false;  // queue batches also while no worker is there

@@ -108,6 +108,7 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
       {"swap_after", "9", "9", number(&Config::swap_after_s)},
       {"line_timeout", "9", "9", number(&Config::line_timeout_s)},
       {"line_attempts", "9", "9", number(&Config::line_attempts)},
+      {"embedding_group", "9", "9", number(&Config::embedding_group)},
       {"stream_answers", "true", "true", [](const Config& c) { return std::string(c.stream_answers ? "yes" : "no"); }},
       {"worker", "false", "false", [](const Config& c) { return std::string(c.worker ? "yes" : "no"); }},
       {"accept_when_offline", "true", "true",

@@ -18,7 +18,7 @@ const std::set<std::string, std::less<>>& endpoints();
 // A 128-bit hash; two custom_ids that differ collide with probability 2^-128 a pair, and the seed is secret.
 struct Hash128 {
   std::uint64_t low, high;
-  bool operator==(const Hash128&) const = default;
+  auto operator<=>(const Hash128&) const = default;
 };
 
 // What validation keeps of a good line. Views are valid until the parser's next call.

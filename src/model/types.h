@@ -130,6 +130,7 @@ struct Batch {
   std::optional<Metadata> metadata;
   std::optional<std::int64_t> output_expires_after_seconds;
   int priority = 0;                  // -1, 0 or 1; higher goes first
+  bool dedupe = false;               // of lines that ask the same, one is sent and all take its answer
   std::optional<std::string> model;  // known after validation
   std::optional<BatchId> retry_of;   // whose good answers it takes over, to run the other lines again
 
@@ -185,6 +186,7 @@ struct ClaimedSpan {
   std::int64_t finished = 0;  // lines that result groups already hold
   FileId input_file_id;
   std::string endpoint, model;
+  bool dedupe = false;  // as in Batch
 };
 
 // One line's end, inside a result group.

@@ -208,6 +208,10 @@ Result<NewBatch> parse_new_batch(std::string_view body) {
     if (!value) return value.error();
     batch.priority = *value;
   }
+  if (const json::value* value = find(object, "dedupe")) {
+    if (!value->is_bool()) return wrong_type("dedupe", "a boolean", *value);
+    batch.dedupe = value->get_bool();
+  }
   const auto expiry = read_expiry(object, "output_expires_after");
   if (!expiry) return expiry.error();
   batch.output_expires_after_seconds = *expiry;
@@ -319,6 +323,7 @@ std::string to_json(const Batch& b, const std::optional<QueuePlace>& place) {
       {"completion_window", b.completion_window},
       {"status", to_string(is_waiting(b) ? BatchStatus::validating : b.status)},
       {"priority", b.priority},
+      {"dedupe", b.dedupe},
       {"retry_of", optional_id(b.retry_of)},
       {"paused_at", optional_time(b.paused_at)},
       {"queue_position", place && place->position ? json::value(*place->position) : json::value()},

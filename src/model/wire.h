@@ -14,6 +14,7 @@ struct NewBatch {
   std::optional<Metadata> metadata;
   std::optional<std::int64_t> output_expires_after_seconds;
   int priority = 0;  // at the top level, or else in metadata
+  bool dedupe = false;
 };
 
 // Unknown fields are ignored, null counts as absent. The error names the parameter.

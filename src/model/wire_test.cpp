@@ -136,6 +136,18 @@ TEST(NewBatchTest, ThePriorityStandsAtTheTopOrInTheMetadata) {
   EXPECT_EQ(parse_new_batch(new_batch(R"(,"metadata":{"priority":"urgent"})")).error().param, "metadata.priority");
 }
 
+TEST(NewBatchTest, DedupeIsAskedFor) {
+  EXPECT_FALSE(parse_new_batch(new_batch(""))->dedupe);
+  EXPECT_FALSE(parse_new_batch(new_batch(R"(,"dedupe":null)"))->dedupe);
+  EXPECT_FALSE(parse_new_batch(new_batch(R"(,"dedupe":false)"))->dedupe);
+  EXPECT_TRUE(parse_new_batch(new_batch(R"(,"dedupe":true)"))->dedupe);
+  for (const char* bad : {R"(,"dedupe":1)", R"(,"dedupe":"true")", R"(,"dedupe":[])"}) {
+    const auto batch = parse_new_batch(new_batch(bad));
+    ASSERT_FALSE(batch) << bad;
+    EXPECT_EQ(batch.error().param, "dedupe") << bad;
+  }
+}
+
 TEST(PriorityTest, IsTheOneThingThatMayChange) {
   EXPECT_EQ(parse_priority(R"({"priority":1,"unknown":2})").value(), 1);
   EXPECT_EQ(parse_priority("{}").error().code, "missing_required_parameter");
@@ -158,7 +170,7 @@ TEST(BatchJsonTest, ANewBatchHasEveryKeyAndNullWhereNothingIsKnown) {
   EXPECT_EQ(json::parse(to_json(fresh_batch())), json::parse(R"({
     "id": "batch_1", "object": "batch", "endpoint": "/v1/embeddings", "model": null, "errors": null,
     "input_file_id": "file-1", "completion_window": "24h", "status": "validating",
-    "priority": 0, "retry_of": null, "paused_at": null,
+    "priority": 0, "dedupe": false, "retry_of": null, "paused_at": null,
     "queue_position": null, "estimated_start_time": null, "estimated_completion_time": null,
     "lines_per_second": null, "output_file_id": null, "error_file_id": null,
     "created_at": 1764000000, "in_progress_at": null, "expires_at": 1764086400, "finalizing_at": null,
@@ -173,6 +185,7 @@ TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
   Batch batch = fresh_batch();
   batch.status = BatchStatus::cancelled;
   batch.priority = -1;
+  batch.dedupe = true;
   batch.model = "m";
   batch.metadata = Metadata{{"b", "2"}, {"a", "1"}};
   batch.output_file_id = FileId{"file-out"};
@@ -199,7 +212,7 @@ TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
       {"code": "c", "message": "m", "param": "p", "line": 3},
       {"code": "d", "message": "n", "param": null, "line": null}]},
     "input_file_id": "file-1", "completion_window": "24h", "status": "cancelled",
-    "priority": -1, "retry_of": "batch_0", "paused_at": 1764000008,
+    "priority": -1, "dedupe": true, "retry_of": "batch_0", "paused_at": 1764000008,
     "queue_position": 3, "estimated_start_time": "2025-11-24T16:00:00Z",
     "estimated_completion_time": "2025-11-24T17:00:01Z", "lines_per_second": 2.5,
     "output_file_id": "file-out", "error_file_id": "file-err",

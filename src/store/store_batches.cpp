@@ -37,7 +37,8 @@ const char* time_column(BatchStatus status) {
 
 constexpr const char* kBatchColumns =
     "seq, id, input_file_id, (SELECT bytes FROM files WHERE files.id = input_file_id), endpoint, completion_window, "
-    "metadata, output_expires_after, priority, model, retry_of, status, total, completed, failed, input_tokens, "
+    "metadata, output_expires_after, priority, dedupe, model, retry_of, status, total, completed, failed, "
+    "input_tokens, "
     "cached_tokens, output_tokens, reasoning_tokens, errors, error_total, "
     "output_file_id, error_file_id, created_ms, expires_ms, in_progress_ms, finalizing_ms, completed_ms, failed_ms, "
     "expired_ms, cancelling_ms, cancelled_ms, paused_ms";
@@ -53,6 +54,7 @@ Batch read_batch(const sql::Row& row) {
   if (const auto metadata = text_at(row, column++)) batch.metadata = wire::parse_metadata(*metadata);
   batch.output_expires_after_seconds = integer_at(row, column++);
   batch.priority = static_cast<int>(row.integer(column++));
+  batch.dedupe = row.integer(column++) != 0;
   batch.model = text_at(row, column++);
   if (auto id = text_at(row, column++)) batch.retry_of = BatchId{std::move(*id)};
   batch.status = parse_batch_status(row.text(column++));
@@ -136,11 +138,11 @@ Result<void> Store::insert_batch(const Batch& batch, const QueueLimits& limits) 
   if (batch.retry_of) retry_of = batch.retry_of->value;
   sql_.execute(
       "INSERT INTO batches (id, input_file_id, endpoint, completion_window, metadata, output_expires_after,"
-      " priority, model, retry_of, status, total, created_ms, expires_ms)"
-      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+      " priority, dedupe, model, retry_of, status, total, created_ms, expires_ms)"
+      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
       {batch.id.value, batch.input_file_id.value, batch.endpoint, batch.completion_window, value_of(metadata),
-       value_of(batch.output_expires_after_seconds), std::int64_t{batch.priority}, value_of(batch.model),
-       value_of(retry_of), to_string(batch.status), batch.counts.total, to_ms(batch.created_at),
+       value_of(batch.output_expires_after_seconds), std::int64_t{batch.priority}, std::int64_t{batch.dedupe},
+       value_of(batch.model), value_of(retry_of), to_string(batch.status), batch.counts.total, to_ms(batch.created_at),
        to_ms(batch.expires_at)});
   return {};
 }
@@ -215,6 +217,7 @@ Result<Batch> Store::retry_batch(const BatchId& id, Batch batch, const QueueLimi
   batch.metadata = old->metadata;
   batch.output_expires_after_seconds = old->output_expires_after_seconds;
   batch.priority = old->priority;
+  batch.dedupe = old->dedupe;
   batch.expires_at = batch.created_at + (old->expires_at - old->created_at);
   batch.counts = {.total = old->counts.total, .completed = old->counts.completed};
   if (const auto inserted = insert_batch(batch, limits); !inserted) return inserted.error();

@@ -4,10 +4,10 @@
 
 namespace penstock {
 
-extern const std::string_view kSchema1;  // schema_1.sql, put into the program by CMake
+extern const std::string_view kSchema1, kSchema2;  // schema_1.sql and so on, put into the program by CMake
 
 void Store::migrate() {
-  const std::string_view scripts[] = {kSchema1};
+  const std::string_view scripts[] = {kSchema1, kSchema2};
   migrate(scripts);
 }
 

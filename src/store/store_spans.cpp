@@ -124,12 +124,13 @@ std::vector<ClaimedSpan> Store::claim_spans(const std::string& owner, const std:
   if (!seq) return spans;
   sql_.execute(
       "UPDATE batches SET in_progress_ms = COALESCE(in_progress_ms, $1) WHERE seq = $2"
-      " RETURNING id, input_file_id, endpoint",
+      " RETURNING id, input_file_id, endpoint, dedupe",
       {to_ms(wall_now), *seq}, [&](const sql::Row& row) {
         for (auto& [number, span] : claimed) {
           span.key.batch.value = row.text(0);
           span.input_file_id.value = row.text(1);
           span.endpoint = row.text(2);
+          span.dedupe = row.integer(3) != 0;
           spans.push_back(std::move(span));
         }
       });

@@ -99,6 +99,7 @@ class StoreTest : public testing::Test {
   BatchId add_ended(std::int64_t lines, std::int64_t good) {
     Batch batch = make_batch("batch_ended");
     batch.priority = 1;
+    batch.dedupe = true;
     batch.metadata = Metadata{{"a", "b"}};
     batch.output_expires_after_seconds = 3'600;
     add_file(batch.input_file_id.value);
@@ -519,6 +520,8 @@ TEST_F(StoreTest, ARetryIsABatchOverTheSameFileInTheSameWay) {
   EXPECT_EQ(retry.completion_window, old.completion_window);
   EXPECT_EQ(retry.metadata, old.metadata);
   EXPECT_EQ(retry.priority, old.priority);
+  EXPECT_TRUE(old.dedupe);
+  EXPECT_TRUE(retry.dedupe);
   EXPECT_EQ(retry.output_expires_after_seconds, old.output_expires_after_seconds);
   EXPECT_EQ(retry.expires_at - retry.created_at, std::chrono::hours(24));
   EXPECT_EQ(retry.counts, (Counts{10, 0, 0}));
@@ -716,6 +719,16 @@ TEST_F(StoreTest, PriorityGoesBeforeArrivalAndMayChangeWhileWaiting) {
   EXPECT_EQ(store.set_priority(ended, 1).error().message,
             "Cannot change the priority of a batch with status 'completed'.");
   EXPECT_EQ(store.find_batch(ended)->priority, 0);
+}
+
+TEST_F(StoreTest, AClaimSaysWhetherItsLinesAreDeduped) {
+  add_running("batch_1", 1);
+  EXPECT_FALSE(claim(1).at(0).dedupe);
+  Batch batch = make_batch("batch_2");
+  batch.dedupe = true;
+  ASSERT_TRUE(store.insert_batch(batch, {0, 0}));
+  ASSERT_TRUE(store.start_batch(batch.id, "m", 1));
+  EXPECT_TRUE(claim(1).at(0).dedupe);
 }
 
 TEST_F(StoreTest, ABatchWaitsUntilItsFirstClaim) {

@@ -103,11 +103,10 @@ class Process {
   }
 
   // A batch as the API stores it; after start() it is driven to its end.
-  BatchId submit(const std::string& jsonl, Millis window = std::chrono::hours(24)) {
-    Batch batch;
+  BatchId submit(const std::string& jsonl, Millis window = std::chrono::hours(24), Batch batch = {}) {
     batch.id = {random_id("batch_")};
     batch.input_file_id = {random_id("file-")};
-    batch.endpoint = "/v1/chat/completions";
+    if (batch.endpoint.empty()) batch.endpoint = "/v1/chat/completions";
     batch.completion_window = "24h";
     batch.created_at = clock.now();
     batch.expires_at = clock.now() + window;
@@ -122,11 +121,12 @@ class Process {
     return batch.id;
   }
   // The same, validated and in progress already. Before start().
-  BatchId submit_running(const std::string& jsonl) {
-    const BatchId id = submit(jsonl);
+  BatchId submit_running(const std::string& jsonl, Batch like = {}) {
+    const BatchId id = submit(jsonl, std::chrono::hours(24), std::move(like));
+    const Batch made = batch(id);
     const Validated checked =
-        validate(*disk.blobs->open(batch(id).input_file_id.value), {.endpoint = "/v1/chat/completions", .models = {}});
-    write_plan(*disk.blobs, batch(id).input_file_id, checked.entries);
+        validate(*disk.blobs->open(made.input_file_id.value), {.endpoint = made.endpoint, .models = {}});
+    write_plan(*disk.blobs, made.input_file_id, checked.entries);
     write(
         [&](Store& store) { store.start_batch(id, checked.model, static_cast<std::int64_t>(checked.entries.size())); });
     dispatcher.wake();

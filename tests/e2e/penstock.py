@@ -74,6 +74,15 @@ def children(pid):
     return found
 
 
+def engine_url(server):
+    """Where the llama-server that serves MODEL for that server can be asked by another one."""
+    for child in children(server.process.pid):
+        arguments = Path(f"/proc/{child}/cmdline").read_text().split("\0")
+        if arguments[arguments.index("--alias") + 1] == MODEL:
+            return f"unix:{arguments[arguments.index('--host') + 1]}"
+    raise AssertionError("it has none")
+
+
 def is_running(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from fake_engine import MODEL, FakeEngine
-from penstock import create_batch, finished, line, output_lines
+from penstock import create_batch, engine_url, finished, line, output_lines
 
 IDLE = 1  # seconds of silence after which the proxy cuts a connection
 
@@ -120,7 +120,7 @@ def without(names, value):
 def test_a_streamed_answer_is_the_one_that_the_real_engine_gives_without_a_stream(shared_server, new_server):
     # No prompt is kept and one line runs at a time: otherwise the engine itself could calculate something else.
     same = {"temperature": 0, "cache_prompt": False}
-    engine = ("--engine", f"unix:{shared_server.folder}/data/sockets/0.sock", "--slots", "1")
+    engine = ("--engine", engine_url(shared_server), "--slots", "1")
     plain, streamed = (new_server(*engine, *more, models=()).client() for more in ([], ["--stream-answers"]))
     for endpoint, bodies in CASES.items():
         lines = [line(str(n), body | same, url=endpoint) for n, body in enumerate(bodies)]
