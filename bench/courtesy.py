@@ -16,7 +16,7 @@ BATCH_LINES = 50_000  # more than are done
 
 
 def write_input(path, seed):
-    """All lines cost the same, so that lines a second are a rate of work."""
+    """All lines cost the same, so that tokens a second are a rate of work."""
     rng = random.Random(seed)
     with open(path, "w") as out:
         for i in range(BATCH_LINES):
@@ -53,31 +53,31 @@ async def burst(args, engine, seed, ttfts):
 
 
 class BatchRate:
-    """Lines a second of engine's time, between two looks at the batch."""
+    """Tokens that the engine makes in a second of its time, while nobody but the batch uses it. Lines would be counted
+    when they end: those that a burst interrupts, in the burst."""
 
-    def __init__(self, args, url, batch_id):
-        self.args, self.conn, self.path = args, lab.connection(url), f"/v1/batches/{batch_id}"
-        self.look()
+    def __init__(self, args, engine, url, batch_id):
+        self.args, self.engine, self.url, self.path = args, engine, url, f"/v1/batches/{batch_id}"
 
     def look(self):
-        batch = lab.get_json(self.conn, self.path)
+        batch = lab.get_json(lab.connection(self.url), self.path)
         if batch["status"] not in ("validating", "in_progress"):
             raise SystemExit(f"the batch is over too soon: {json.dumps(batch)}")
-        self.time, self.done = time.monotonic(), batch["request_counts"]["completed"]
+        self.time, self.tokens = time.monotonic(), self.engine.stats()["generated_tokens"]
 
     def since(self):
-        """Lines and seconds since the last look."""
-        time_before, done_before = self.time, self.done
+        """Tokens and seconds since the last look."""
+        time_before, tokens_before = self.time, self.tokens
         self.look()
-        return self.done - done_before, (self.time - time_before) * self.args.speed
+        return self.tokens - tokens_before, (self.time - time_before) * self.args.speed
 
 
 def rate(parts):
-    return sum(lines for lines, _ in parts) / sum(seconds for _, seconds in parts)
+    return sum(tokens for tokens, _ in parts) / sum(seconds for _, seconds in parts)
 
 
 async def measure(args, folder):
-    alone, together, in_bursts, in_idle = [], [], [], []
+    alone, together, in_idle = [], [], []
     engine_flags = ("--speed", args.speed, "--sequences", args.sequences)
     write_input(folder / "input.jsonl", args.seed)
     with lab.mock_engine(args.bin, folder, *engine_flags) as engine:
@@ -90,14 +90,14 @@ async def measure(args, folder):
         environment = {"PENSTOCK_SHARED_ENGINES": "false" if args.not_shared else "true"}
         with lab.serve(args.bin, folder, "--engine", engine.url, *flags, env=environment) as (_, url):
             conn = lab.connection(url)
-            batch = BatchRate(args, url, lab.create_batch(conn, lab.upload(conn, folder / "input.jsonl")))
+            batch = BatchRate(args, engine, url, lab.create_batch(conn, lab.upload(conn, folder / "input.jsonl")))
             await asyncio.sleep(args.warm_up_seconds / args.speed)
             batch.look()
             await asyncio.sleep(args.free_seconds / args.speed)
             free = batch.since()
             for number in range(args.bursts):
                 await burst(args, engine, args.seed + number, together)
-                in_bursts.append(batch.since())
+                batch.look()
                 await asyncio.sleep(args.idle_seconds / args.speed)
                 in_idle.append(batch.since())
         late = engine.stats()["late_seconds"]
@@ -114,7 +114,6 @@ async def measure(args, folder):
         "p99_ratio": round(ms(together, 0.99) / ms(alone, 0.99), 2),
         "batch_free_per_second": round(rate([free]), 1),
         "batch_idle_per_second": round(rate(in_idle), 1),
-        "batch_burst_per_second": round(rate(in_bursts), 1),
         "batch_idle_ratio": round(rate(in_idle) / rate([free]), 3),
         "late_seconds": round(late, 1),
     }
