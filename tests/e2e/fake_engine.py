@@ -16,13 +16,15 @@ class Listener(ThreadingHTTPServer):
 class FakeEngine:
     """Use it as a context manager. It answers the first `answers` requests and holds the others until release().
 
-    `reply` makes other answers than a greeting: from a request's JSON to a status and the bytes of a body.
+    `reply` makes other answers than a greeting: from a request's JSON to a status and the bytes of a body. With a `key` it
+    refuses all who do not bring that.
     """
 
-    def __init__(self, answers=10**9, reply=None):
+    def __init__(self, answers=10**9, reply=None, key=None):
         self.bodies = []  # of all requests, as they came
         self.asked = Counter()  # by the text of the last message
         self.answered = Counter()
+        self.key = key
         self.refused = set()  # texts that are answered with status 400
         self._left = answers
         self._reply = reply or self._greet
@@ -76,6 +78,14 @@ class FakeEngine:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = -1  # head and body in one packet: sent apart, the second would wait for the first to be acknowledged
+
+            def parse_request(self):
+                if not super().parse_request():
+                    return False
+                if engine.key and self.headers["Authorization"] != f"Bearer {engine.key}":
+                    self.send_error(401)
+                    return False
+                return True
 
             def do_GET(self):
                 models = {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 1, "owned_by": "test"}]}
