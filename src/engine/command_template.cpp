@@ -24,7 +24,7 @@ CommandTemplate command_template(const CommandOptions& options) {
     if (options.has_slots) add({"--max-num-seqs", "{slots}"});
   } else if (options.engine == "sglang") {
     add({"-m", "sglang.launch_server", "--model-path", "{model}", "--served-model-name", "{name}", "--host",
-         "127.0.0.1", "--port", "{port}"});
+         "127.0.0.1", "--port", "{port}", "--enable-metrics"});
     if (options.has_context) add({"--context-length", "{context}"});
     if (options.has_slots) add({"--max-running-requests", "{slots}"});
   } else {

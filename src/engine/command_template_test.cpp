@@ -28,10 +28,10 @@ TEST(CommandTemplateTest, BuiltInTemplatesAreTheProgramsOwnOptions) {
       "--enforce-eager");
   EXPECT_EQ(line({.engine = "sglang", .program = "/venv/bin/python", .args = {}}),
             "/venv/bin/python -m sglang.launch_server --model-path /m.gguf --served-model-name m --host 127.0.0.1 "
-            "--port 81");
+            "--port 81 --enable-metrics");
   EXPECT_EQ(line({.engine = "sglang", .program = "", .has_context = true, .has_slots = true, .args = {}}),
             "python3 -m sglang.launch_server --model-path /m.gguf --served-model-name m --host 127.0.0.1 --port 81 "
-            "--context-length 4096 --max-running-requests 8");
+            "--enable-metrics --context-length 4096 --max-running-requests 8");
 }
 
 TEST(CommandTemplateTest, OnlyWhatIsKnownIsFilledInAndEachWordStaysOne) {
