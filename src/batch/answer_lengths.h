@@ -9,8 +9,9 @@ namespace penstock {
 // long it is, in powers of two. Only good for an order: the unit is tokens, roughly.
 class AnswerLengths {
  public:
-  void add(std::string_view body, std::int64_t output_tokens);
-  double expect(std::string_view body) const;
+  // `output_max`: see below. `size`: of the body.
+  void add(std::int64_t output_max, std::size_t size, std::int64_t output_tokens);
+  double expect(std::int64_t output_max, std::size_t size) const;
 
  private:
   struct Mean {

@@ -24,23 +24,22 @@ TEST(AnswerLengthsTest, FindsWhatARequestAllows) {
 
 TEST(AnswerLengthsTest, ALimitIsExpectedToBeReachedUntilAnswersTellOtherwise) {
   AnswerLengths lengths;
-  EXPECT_DOUBLE_EQ(lengths.expect(R"({"max_tokens":100})"), 100);
-  lengths.add(R"({"max_tokens":100})", 20);
-  lengths.add(R"({"max_tokens":80})", 8);
-  EXPECT_NEAR(lengths.expect(R"({"max_tokens":120})"), 18, 1e-9);
-  EXPECT_DOUBLE_EQ(lengths.expect(R"({"max_tokens":1000})"), 1000);  // nothing of that size was seen
+  EXPECT_DOUBLE_EQ(lengths.expect(100, 50), 100);
+  lengths.add(100, 50, 20);
+  lengths.add(80, 50, 8);
+  EXPECT_NEAR(lengths.expect(120, 50), 18, 1e-9);
+  EXPECT_DOUBLE_EQ(lengths.expect(1000, 50), 1000);  // nothing of that size was seen
 }
 
 TEST(AnswerLengthsTest, WithoutALimitRequestsOfLikeSizeTell) {
   AnswerLengths lengths;
-  const std::string small(100, ' '), large(3'000, ' '), huge(100'000, ' ');
-  EXPECT_DOUBLE_EQ(lengths.expect(small), lengths.expect(large));
-  lengths.add(small, 10);
-  lengths.add(large, 200);
-  lengths.add(large, 400);
-  EXPECT_DOUBLE_EQ(lengths.expect(std::string(90, ' ')), 10);
-  EXPECT_DOUBLE_EQ(lengths.expect(std::string(2'500, ' ')), 300);
-  EXPECT_DOUBLE_EQ(lengths.expect(huge), 610.0 / 3);
+  EXPECT_DOUBLE_EQ(lengths.expect(0, 100), lengths.expect(0, 3'000));
+  lengths.add(0, 100, 10);
+  lengths.add(0, 3'000, 200);
+  lengths.add(0, 3'000, 400);
+  EXPECT_DOUBLE_EQ(lengths.expect(0, 90), 10);
+  EXPECT_DOUBLE_EQ(lengths.expect(0, 2'500), 300);
+  EXPECT_DOUBLE_EQ(lengths.expect(0, 100'000), 610.0 / 3);
 }
 
 }  // namespace

@@ -48,18 +48,20 @@ void Dispatcher::start() {
 }
 
 void Dispatcher::wake() {
-  for (auto& [model, queue] : queues_) queue.more_begun = queue.more_waiting = true;
+  for (auto& [model, queue] : queues_) queue.to_look = queue.more_waiting = true;
   wake_.notify();
 }
 
 void Dispatcher::engines_changed() {
   for (const std::string& model : engines_.models()) queues_[model];
-  for (auto& [model, queue] : queues_) {
-    auto slots = engines_.serving(model);
-    for (auto& [engine, count] : slots) count *= options_.embedding_group;  // each may take as many lines
-    queue.lines.set_engines(slots);
-  }
+  for (auto& [model, queue] : queues_) set_engines(model, queue);
   wake_.notify();
+}
+
+void Dispatcher::set_engines(const std::string& model, Queue& queue) {
+  auto slots = engines_.serving(model);
+  for (auto& [engine, count] : slots) count *= options_.embedding_group;  // each may take as many lines
+  queue.lines.set_engines(slots);
 }
 
 // Every turn starts all that can be started, then sleeps until something has changed.
@@ -209,7 +211,9 @@ void Dispatcher::start_lines() {
   for (auto& [model, queue] : queues_) {
     LineQueue& lines = queue.lines;
     const auto has_line = [&](std::size_t engine) { return lines.has_line_for(engine); };
-    const auto expect = [&](const Line& line) { return active(line.span->claim.key.batch).lengths.expect(line.body); };
+    const auto expect = [&](const Line& line) {
+      return active(line.span->claim.key.batch).lengths.expect(line.output_max, line.body.size());
+    };
     while (may_send() && !lines.empty()) {
       const std::size_t to_come = queue.more_begun ? Engines::kMany : lines.left();
       const bool suspect = lines.front() && retry::is_suspect(lines.front()->deaths, options_.retry);
@@ -218,10 +222,10 @@ void Dispatcher::start_lines() {
       Line line = queue.more_begun ? lines.take(slot->number()) : lines.take(slot->number(), expect);
       if (share(line)) continue;
       const BatchId id = line.span->claim.key.batch;
-      if (const Line* next = lines.front(slot->number())) line.shared_ahead = shared_prefix(line.body, next->body);
+      const Line* next = lines.front(slot->number());
+      line.shared_ahead = next ? shared_prefix(line.body, next->body) : 0;
       auto custody = std::make_unique<Custody>(*this, std::move(line));
-      while (const Line* next = lines.front(slot->number())) {
-        if (!custody->takes(*next)) break;
+      while ((next = lines.front(slot->number())) && custody->takes(*next)) {
         Line more = lines.take(slot->number());
         if (!share(more)) custody->add(std::move(more));
       }
@@ -299,7 +303,7 @@ void Dispatcher::finish(Asked& asked, LineOutcome outcome) {
   auto& [line, riders] = asked;
   const std::string& model = line.span->claim.model;
   Active& batch = active(line.span->claim.key.batch);
-  batch.lengths.add(line.body, outcome.usage.output);
+  batch.lengths.add(line.output_max, line.body.size(), outcome.usage.output);
   estimator_.add(model, {line.bytes, outcome.usage, line.took, queues_[model].under_way});
   if (line.answer_key) {
     LineOutcome same = outcome;
@@ -334,9 +338,10 @@ Task<> Dispatcher::refill() {
     for (const std::string& model : engines_.models()) {
       if (stopping_ || disk_low_) break;
       Queue& queue = queues_[model];
-      queue.lines.set_engines(engines_.serving(model));  // they change their slots
+      set_engines(model, queue);  // they change their slots
       if (queue.riding_bytes >= kRidingBytesMax) continue;
-      if (queue.lines.runs_dry() && (queue.more_begun || may_begin(model, queue))) co_await claim(model);
+      if (queue.lines.runs_dry() && (queue.to_look || queue.more_begun || may_begin(model, queue)))
+        co_await claim(model);
       co_await load(model);
     }
   }
@@ -344,7 +349,7 @@ Task<> Dispatcher::refill() {
 
 Task<> Dispatcher::claim(std::string model) {
   const bool begin = may_begin(model, queues_[model]);
-  queues_[model].more_begun = false;  // unless wake() comes meanwhile, or the claim finds some
+  queues_[model].to_look = false;  // unless wake() comes meanwhile
   if (begin) queues_[model].more_waiting = false;
   const Moment now = clock_.monotonic();
   const auto mine = held();
@@ -366,7 +371,7 @@ Task<> Dispatcher::claim(std::string model) {
   });
   renewed(lost, now + options_.lease);
   Queue& queue = queues_[model];
-  queue.more_begun |= !spans.empty();
+  queue.more_begun = !spans.empty();
   queue.more_waiting |= !spans.empty();
   claimed_.insert(claimed_.end(), spans.begin(), spans.end());
   queue.lines.add(spans);

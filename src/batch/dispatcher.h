@@ -67,7 +67,9 @@ class Dispatcher {
   // Of one model.
   struct Queue {
     LineQueue lines;
-    bool more_begun = true, more_waiting = true;  // a claim may find spans of such batches
+    bool more_begun = true;    // what the last claim found was not all
+    bool more_waiting = true;  // there may be batches that have not begun
+    bool to_look = true;       // something has changed, so another claim may find more
     std::int64_t under_way = 0;
     std::size_t riding_bytes = 0;  // of lines that wait for the answer of another one
   };
@@ -95,6 +97,7 @@ class Dispatcher {
 
   Task<> run();
   void engines_changed();
+  void set_engines(const std::string& model, Queue& queue);
   void set_aside(const BatchId& id);
   void requeue_due();
   bool may_send() const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "batch/answer_lengths.h"
 #include "batch/plan.h"
 
 namespace penstock {
@@ -54,7 +55,8 @@ std::vector<Line> LineLoader::load(Stretch& stretch) {
                        .index = entry.index,
                        .bytes = entry.length,
                        .custom_id_json = std::string(parts.custom_id_json),
-                       .body = std::string(parts.body)});
+                       .body = std::string(parts.body),
+                       .output_max = output_tokens_max(parts.body)});
       const ClaimedSpan& claim = stretch.span->claim;
       if (claim.dedupe) lines.back().answer_key = keys_.key(claim.endpoint, parts.body);
       if (groups_embeddings_ && claim.endpoint == "/v1/embeddings") lines.back().input = single_input(parts.body);

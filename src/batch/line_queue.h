@@ -40,6 +40,7 @@ struct Line {
   std::size_t shared_ahead = 0;        // see Engine::send()
   Millis took{};                       // with engines, so far
   std::string custom_id_json, body;
+  std::int64_t output_max = 0;  // see output_tokens_max()
   std::optional<Hash128> answer_key =
       std::nullopt;           // of a batch with dedupe: the same for lines that one answer serves
   EmbeddingInput input = {};  // of one that may be sent together with others

@@ -115,6 +115,7 @@ App::App(asio::io_context& loop, const Config& config)
           loop, clock_, io_, [this] { return disk_room(data_.path()); },
           [this](bool low) {
             services_.disk_low = low;
+            if (low) engines_.spare_disk();
             if (dispatcher_) dispatcher_->set_disk_low(low);
           }) {
   take_all_descriptors();
@@ -191,6 +192,7 @@ void App::add_models(asio::io_context& loop, const Config& config) {
 
 // The data directory is ours alone, so whoever held leases is gone, and blobs that no row names were left by a crash.
 Task<> App::start() {
+  fs::remove_all(data_.path() + "/slots");  // what a crash left
   co_await disk_.start();
   if (presence_) co_await presence_->start();
   const auto named = co_await db_.write([](Store& store) {

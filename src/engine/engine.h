@@ -55,6 +55,8 @@ class Engine {
   virtual const std::vector<std::string>& models() const = 0;
   // Why it is not ready, in words for a person; empty when nothing is wrong, and it only makes room for another.
   virtual const std::string& trouble() const = 0;
+  // Removes from the disk what it keeps there only to be quicker.
+  virtual void spare_disk() {}
   // It has failed to start several times in a row, and is not expected to serve.
   virtual bool hopeless() const { return false; }
 };

@@ -186,6 +186,7 @@ Task<std::string> ManagedEngine::live() {
   co_await output_.join();
   log_.write("penstock: it ended with " + how);
   http_->mark_down();
+  if (in_flight_ == 0) prefix_slots_.reset();  // and its files
   co_return how;
 }
 

@@ -40,6 +40,9 @@ class ManagedEngine : public Engine {
   const std::vector<std::string>& models() const override { return models_; }
   const std::string& trouble() const override { return trouble_; }
   bool hopeless() const override;
+  void spare_disk() override {
+    if (prefix_slots_) prefix_slots_->forget_all();
+  }
 
   // One that is not wanted any more is not ready at once; lines under way end as they would, and then the program is
   // ended.

@@ -13,8 +13,13 @@ namespace {
 
 constexpr std::size_t kSeedsMax = 2;  // the plan brings lines group by group; a group within a group is the second
 
-bool generates(std::string_view path) {
-  return path == "/v1/chat/completions" || path == "/v1/completions";
+// A list of prompts, for /v1/completions, would take one slot for one after the other.
+bool has_one_prompt(std::string_view path, std::string_view body) {
+  if (path == "/v1/chat/completions") return true;
+  if (path != "/v1/completions") return false;
+  constexpr std::string_view kKey = "\"prompt\"";
+  const auto value = body.find_first_not_of(" \t\r\n:", body.find(kKey) + kKey.size());
+  return value != body.npos && body[value] == '"';
 }
 
 }  // namespace
@@ -62,14 +67,15 @@ PrefixSlots::PrefixSlots(asio::io_context& loop, Clock& clock, Options options, 
 }
 
 PrefixSlots::~PrefixSlots() {
-  while (!seeds_.empty()) forget(seeds_.front());
+  forget_all();
 }
 
 Task<Answer> PrefixSlots::send(std::string_view path, std::string_view body, std::size_t shared_ahead) {
-  Slot* slot = generates(path) ? free_slot(body) : nullptr;
+  Slot* slot = has_one_prompt(path, body) ? free_slot(body) : nullptr;
   if (!slot) co_return co_await send_(path, body);
   const Hold hold(*slot);
-  co_await prepare(std::string(path), *slot, body, shared_ahead);
+  auto failure = co_await prepare(std::string(path), *slot, body, shared_ahead);
+  if (failure) co_return std::move(*failure);
   slot->body = body;
   const std::string pinned = fmt::format(R"({{"id_slot":{},{})", slot - slots_.data(), body.substr(1));
   co_return co_await send_(path, pinned);
@@ -100,75 +106,93 @@ std::shared_ptr<PrefixSlots::Seed> PrefixSlots::best_seed(std::string_view body)
   return best;
 }
 
-// Gets as much of the prompt into the slot's cache as there is, or as it is worth to make.
-Task<> PrefixSlots::prepare(std::string path, Slot& slot, std::string_view body, std::size_t shared_ahead) {
+// Gets as much of the prompt into the slot's cache as there is, or as it is worth to make. Returns an answer when the
+// engine has not coped even with that: it is the line's own.
+Task<std::optional<Answer>> PrefixSlots::prepare(std::string path, Slot& slot, std::string_view body,
+                                                 std::size_t shared_ahead) {
   while (seeds_pay_) {
     const std::size_t cached = shared_prefix(slot.body, body);
     const auto seed = best_seed(body);
     if (seed && shared_prefix(seed->body, body) >= cached + options_.shared_bytes) {
       if (seed->ready) {
-        const bool restored = co_await restore(slot, seed);
-        if (!restored) co_return;
+        auto failure = co_await restore(slot, seed);
+        if (failure) co_return failure;
       } else {
         Wait wait(loop_, seed);
         co_await wait.event().wait();
       }
       continue;
     }
-    if (shared_ahead >= cached + options_.shared_bytes) co_await lead(std::move(path), slot, body);
-    co_return;
+    if (shared_ahead >= cached + options_.shared_bytes) co_return co_await lead(std::move(path), slot, body);
+    break;
   }
+  co_return std::nullopt;
 }
 
 std::string PrefixSlots::path_of(const Slot& slot, const char* action) const {
   return fmt::format("/slots/{}?action={}", &slot - slots_.data(), action);
 }
 
-Task<bool> PrefixSlots::restore(Slot& slot, std::shared_ptr<Seed> seed) {
+Task<std::optional<Answer>> PrefixSlots::restore(Slot& slot, std::shared_ptr<Seed> seed) {
   const std::string path = path_of(slot, "restore"), body = fmt::format(R"({{"filename":"{}"}})", seed->file);
   const Moment start = clock_.monotonic();
   slot.body.clear();
-  const Answer answer = co_await send_(path, body);
-  if (answer.kind != Answer::Kind::response || answer.status != 200) {
+  Answer answer = co_await send_(path, body);
+  if (answer.kind != Answer::Kind::response) co_return answer;
+  if (answer.status != 200) {
     forget(seed);
-    co_return false;
+    co_return std::nullopt;
   }
   slot.body = seed->body;
   if (2 * (clock_.monotonic() - start) > seed->evaluation) {
     stop_seeding("to evaluate a prefix again is as quick as to read it from a file");
   }
-  co_return true;
+  co_return std::nullopt;
 }
 
 // Evaluates the prompt alone, so that others need not wait for the answer too.
-Task<> PrefixSlots::lead(std::string path, Slot& slot, std::string_view body) {
+Task<std::optional<Answer>> PrefixSlots::lead(std::string path, Slot& slot, std::string_view body) {
   const auto seed = std::make_shared<Seed>();
   seed->file = fmt::format("prefix-{}", ++files_);
   seed->body = body;
   seeds_.push_front(seed);
   const auto give_up = [this](Seed* given) {
-    const auto place = std::find_if(seeds_.begin(), seeds_.end(), [&](const auto& s) { return s.get() == given; });
-    if (place != seeds_.end() && !given->ready) forget(*place);
+    if (!given->ready) forget(given->shared_from_this());
   };
   const std::unique_ptr<Seed, decltype(give_up)> unless_ready(seed.get(), give_up);
 
   // The last of two equal keys counts for llama-server.
   const std::string prompt_alone =
-      fmt::format(R"({{"id_slot":{},{},"max_tokens":0,"max_completion_tokens":0,"n_predict":0}})",
+      fmt::format(R"({{"id_slot":{},{},"max_tokens":0,"max_completion_tokens":0,"n_predict":0,"n":1}})",
                   &slot - slots_.data(), body.substr(1, body.size() - 2));
   const Moment start = clock_.monotonic();
   slot.body.clear();
-  const Answer evaluated = co_await send_(path, prompt_alone);
-  if (evaluated.kind != Answer::Kind::response || evaluated.status != 200) co_return;
+  Answer evaluated = co_await send_(path, prompt_alone);
+  if (evaluated.kind != Answer::Kind::response) co_return evaluated;
+  if (evaluated.status != 200) co_return std::nullopt;  // as it will say to the request itself
   slot.body = body;
   seed->evaluation = clock_.monotonic() - start;
   const std::string save = path_of(slot, "save"), file = fmt::format(R"({{"filename":"{}"}})", seed->file);
-  const Answer saved = co_await send_(save, file);
-  if (saved.kind != Answer::Kind::response) co_return;
-  if (saved.status != 200) co_return stop_seeding("its slots cannot be saved");
+  Answer saved = co_await send_(save, file);
+  if (saved.kind != Answer::Kind::response) co_return saved;
+  if (saved.status != 200) {
+    stop_seeding("its slots cannot be saved");
+    co_return std::nullopt;
+  }
+  const bool is_wanted = std::find(seeds_.begin(), seeds_.end(), seed) != seeds_.end();
+  if (!is_wanted) co_return std::nullopt;  // the disk has become low
   seed->ready = true;
   for (Event& event : seed->waiting) event.notify();
-  if (seeds_.size() > kSeedsMax && seeds_.back()->ready) forget(seeds_.back());
+  auto oldest = std::prev(seeds_.end());
+  for (std::size_t more = seeds_.size(); more > kSeedsMax && *oldest != seed; --more) {
+    const auto kept = *oldest--;
+    if (kept->ready) forget(kept);
+  }
+  co_return std::nullopt;
+}
+
+void PrefixSlots::forget_all() {
+  while (!seeds_.empty()) forget(seeds_.front());
 }
 
 void PrefixSlots::forget(const std::shared_ptr<Seed>& seed) {
@@ -182,7 +206,7 @@ void PrefixSlots::forget(const std::shared_ptr<Seed>& seed) {
 void PrefixSlots::stop_seeding(const std::string& why) {
   if (!std::exchange(seeds_pay_, false)) return;
   log::info("shared prefixes are no longer copied between slots: {}", why);
-  while (!seeds_.empty()) forget(seeds_.front());
+  forget_all();
 }
 
 }  // namespace penstock

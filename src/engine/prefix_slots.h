@@ -27,6 +27,8 @@ class PrefixSlots {
 
   // As Engine::send().
   Task<Answer> send(std::string_view path, std::string_view body, std::size_t shared_ahead);
+  // Removes the files, whose room is needed.
+  void forget_all();
 
  private:
   struct Slot {
@@ -34,7 +36,7 @@ class PrefixSlots {
     std::string body;  // of the last request, whose prompt is in its cache
   };
   // A request whose prompt is in a file, or will be.
-  struct Seed {
+  struct Seed : std::enable_shared_from_this<Seed> {
     std::string file, body;
     Millis evaluation{};  // how long its prompt took
     bool ready = false;
@@ -46,9 +48,9 @@ class PrefixSlots {
   Slot* free_slot(std::string_view body);
   std::shared_ptr<Seed> best_seed(std::string_view body) const;
   std::string path_of(const Slot& slot, const char* action) const;
-  Task<> prepare(std::string path, Slot& slot, std::string_view body, std::size_t shared_ahead);
-  Task<bool> restore(Slot& slot, std::shared_ptr<Seed> seed);
-  Task<> lead(std::string path, Slot& slot, std::string_view body);
+  Task<std::optional<Answer>> prepare(std::string path, Slot& slot, std::string_view body, std::size_t shared_ahead);
+  Task<std::optional<Answer>> restore(Slot& slot, std::shared_ptr<Seed> seed);
+  Task<std::optional<Answer>> lead(std::string path, Slot& slot, std::string_view body);
   void forget(const std::shared_ptr<Seed>& seed);
   void stop_seeding(const std::string& why);
 

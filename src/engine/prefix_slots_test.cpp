@@ -30,6 +30,7 @@ class PrefixSlotsTest : public testing::Test {
     asked.push_back(short_form(path, body));
     gates.emplace_back(loop);
     co_await gates.at(number).wait();
+    if (dies) co_return no_answer(Answer::Kind::died);
     co_return answered(path.starts_with("/slots") ? slots_status : 200, "{}");
   }
   // Lets the answers go that have waited longest.
@@ -41,8 +42,7 @@ class PrefixSlotsTest : public testing::Test {
   }
   Task<> send_one(std::string body, std::size_t shared_ahead, std::string path) {
     const Answer got = co_await slots.send(path, body, shared_ahead);
-    EXPECT_EQ(got.status, 200);
-    ++answers;
+    ++(got.kind == Answer::Kind::died ? deaths : answers);
   }
   void send(const std::string& body, std::size_t shared_ahead = 0, const std::string& path = "/v1/chat/completions") {
     tasks.spawn("send", send_one(body, shared_ahead, path));
@@ -80,7 +80,8 @@ class PrefixSlotsTest : public testing::Test {
   std::vector<std::string> asked;
   std::size_t told = 0, released = 0;
   std::deque<Event> gates;
-  int slots_status = 200, answers = 0;
+  int slots_status = 200, answers = 0, deaths = 0;
+  bool dies = false;
   PrefixSlots slots{
       loop, clock, PrefixSlots::Options{.slots = 3, .folder = "/nowhere"},
       [this](std::string_view path, std::string_view body) { return answer(std::string(path), std::string(body)); }};
@@ -163,6 +164,37 @@ TEST_F(PrefixSlotsTest, WhereAFileIsNoQuickerThanEvaluationItIsGivenUp) {
   release(1);
   send(body('b', "1"), 2'000);
   EXPECT_EQ(news(), Lines{"line 0 b1"});
+}
+
+// What kills the server may be the line, so the line is told.
+TEST_F(PrefixSlotsTest, ALineWhosePromptKillsTheServerIsNotSentAgain) {
+  send(body('a', "1"), 2'000);
+  dies = true;
+  release(1);
+  EXPECT_EQ(news(), Lines{"prompt 0 a1"});
+  EXPECT_EQ(deaths, 1);
+}
+
+TEST_F(PrefixSlotsTest, TwoPrefixesAreKept) {
+  for (const char prefix : {'a', 'b', 'c'}) send(body(prefix, "1"), 2'000);
+  clock.advance(Millis{500});
+  release(9);  // evaluated, saved, answered
+  EXPECT_EQ(answers, 3);
+  news();
+  for (const char prefix : {'d', 'e', 'f'}) send(body(prefix, "1"));  // the slots hold these now
+  release(3);
+  for (const char prefix : {'a', 'b', 'c'}) send(body(prefix, "2"));
+  EXPECT_EQ(news(),
+            (Lines{"line 0 d1", "line 1 e1", "line 2 f1", "line 0 a2", "restore 1 prefix-2", "restore 2 prefix-3"}));
+  slots.forget_all();
+}
+
+TEST_F(PrefixSlotsTest, AListOfPromptsIsLeftToTheServer) {
+  send(R"({"prompt": ["p":"x","y"]})", 2'000, "/v1/completions");
+  send(body('a', "1").replace(1, 0, R"("prompt": "q",)"), 0, "/v1/completions");
+  EXPECT_EQ(asked.size(), 2u);
+  EXPECT_EQ(asked[0].substr(0, 6), "line -");
+  EXPECT_EQ(asked[1].substr(0, 6), "line 0");
 }
 
 TEST_F(PrefixSlotsTest, WhenTheFirstIsCancelledAnotherLeads) {

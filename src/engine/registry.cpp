@@ -235,6 +235,10 @@ std::optional<Engines::Models> Engines::known_models() const {
   return told_models();
 }
 
+void Engines::spare_disk() {
+  for (const Item& item : items_) item.engine->spare_disk();
+}
+
 int Engines::in_flight() const {
   int total = 0;
   for (const Item& item : items_) total += item.concurrency.under_way();

@@ -87,6 +87,8 @@ class Engines {
   // The same, once every engine has.
   std::optional<Models> known_models() const;
 
+  void spare_disk();
+
   bool empty() const { return items_.empty(); }
   int in_flight() const;
   // What is wrong with those that are not ready or refuse our key, each in words.
