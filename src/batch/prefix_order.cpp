@@ -61,7 +61,7 @@ void PrefixOrder::read(std::span<const std::string_view> prompt) {
       hashes_.push_back(low(hash));
       size = 0;
     }
-    if (text.size() >= kBlockSize) break;
+    if (hashes_.size() == kDepthMax) break;
     hash = mix(hash, XXH3_64bits(text.data(), text.size()));
     size += text.size();
     if (size < kBlockSize) continue;

@@ -214,6 +214,22 @@ TEST(PrefixOrderTest, WhatDiffersOnlyFarBehindIsNotLookedAt) {
   EXPECT_EQ(order({most + text("a"), text("x"), most + text("b"), most + text("a")}), (Indices{0, 2, 3, 1}));
 }
 
+TEST(PrefixOrderTest, ShortPiecesBehindALongOneAreNotLookedAtEither) {
+  // As many blocks as are looked at, and some bytes.
+  const std::string most = text("long", 16'383 * 64 + 10), same = text("same", 63);
+  Indices indices;
+  PrefixOrder order;
+  for (const std::string& last : {text("a", 63), text("b", 63)}) {
+    std::vector<std::string_view> pieces{most};
+    pieces.resize(8'000, same);
+    pieces.resize(16'000, last);
+    order.read(pieces);
+    order.add({.offset = 0, .length = 1, .index = order.size()});
+  }
+  for (const PlanEntry& entry : order.finish()) indices.push_back(entry.index);
+  EXPECT_EQ(indices, (Indices{0, 1}));
+}
+
 TEST(PrefixOrderTest, APromptMayBeTheBeginningOfTheNext) {
   Prompts prompts;
   std::string growing;
