@@ -108,7 +108,11 @@ Task<Lifecycle::Checked> Lifecycle::check_input(const Batch& batch) {
     const auto input = blobs_.open(batch.input_file_id.value);
     if (!input) throw std::runtime_error("the input file of an unfinished batch is gone");
     Validated result = penstock::validate(*input, std::move(rules));
-    if (result.error_total == 0) write_plan(blobs_, batch.input_file_id, result.entries);
+    // One that is there stays: another batch's spans may name its entries, and it may be of a version that orders
+    // otherwise.
+    if (result.error_total == 0 && !blobs_.open(plan_key(batch.input_file_id))) {
+      write_plan(blobs_, batch.input_file_id, result.entries);
+    }
     return result;
   });
   co_return Checked{.model = std::move(found.model),

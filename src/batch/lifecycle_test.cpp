@@ -565,6 +565,36 @@ TEST(LifecycleTest, AFileThatWasCheckedAsItCameIsNotReadAgain) {
   for (const BatchId& id : {other_endpoint, other_model, too_long}) EXPECT_EQ(process.batch(id).status, validating);
 }
 
+TEST(LifecycleTest, ABatchLeavesThePlanThatAnotherRunsBy) {
+  constexpr int kLines = 1'200;
+  Disk disk;
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine();
+  engine.hold();
+  const BatchId first = process.submit(input_lines(0, kLines));
+  Batch second = process.batch(first);
+  second.id.value += "-second";
+  const FileId input = second.input_file_id;
+  // The first one was begun by a version that orders otherwise.
+  Validated checked = validate(*disk.blobs->open(input.value), {.endpoint = second.endpoint, .models = {}});
+  std::reverse(checked.entries.begin(), checked.entries.end());
+  write_plan(*disk.blobs, input, checked.entries);
+  process.write([&](Store& store) {
+    store.start_batch(first, checked.model, kLines);
+    store.insert_batch(second, {0, 0}).value();
+  });
+  const std::string plan = disk.read({plan_key(input)});
+  process.start();
+  ASSERT_TRUE(process.until([&] { return process.batch(second.id).status == in_progress; }));
+  EXPECT_TRUE(disk.read({plan_key(input)}) == plan) << "it was made anew";
+  engine.release();
+  ASSERT_TRUE(process.until_ended(first) && process.until_ended(second.id));
+  for (const BatchId& id : {first, second.id}) {
+    EXPECT_EQ(process.batch(id).counts, (Counts{kLines, kLines, 0}));
+    EXPECT_EQ(ids_in(disk, process.batch(id).output_file_id), ids(0, kLines));
+  }
+}
+
 TEST(LifecycleTest, AServerWithoutAWorkerValidatesAndWaits) {
   Disk disk;
   Process process(disk, saving_at_once());

@@ -3,7 +3,8 @@
 #include "model/types.h"
 
 // The plan blob: the order in which the lines of an input file are dispatched (see PrefixOrder), as an array of
-// PlanEntry in the machine's byte order. It goes with its file, and may be made anew from it at any time.
+// PlanEntry in the machine's byte order. It goes with its file, and stays as it is: the spans of all batches over that
+// file name its entries.
 namespace penstock {
 
 std::string plan_key(const FileId& input);
