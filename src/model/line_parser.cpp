@@ -133,7 +133,8 @@ boost::system::result<LineFacts, LineError> LineParser::check(std::string_view l
                          : key == "instructions" ? &instructions
                                                  : nullptr;
     if (!slot) continue;
-    if (slot->present) return repeated(fmt::format("body.{}", key));
+    const bool acted_on = slot != &tools && slot != &instructions;  // those only order the plan
+    if (slot->present && acted_on) return repeated(fmt::format("body.{}", key));
     *slot = {field.value(), true};
   }
   if (bool streaming = false; stream.present && !stream.value.get(streaming) && streaming) {

@@ -86,6 +86,7 @@ TEST_F(LineParserTest, TellsThePromptOfALine) {
       {"chat/completions",
        R"("messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f"}}])",
        {"f", "hi"}},
+      {"chat/completions", R"("messages":["hi"],"tools":["f"],"tools":["g"])", {"g", "hi"}},
       {"completions", R"("prompt":"once")", {"once"}},
       {"completions", R"("prompt":["once","upon"])", {"once", "upon"}},
       {"completions", R"("prompt":[1,258])", {std::string("\1\0\0\0\0\0\0\0\2\1\0\0\0\0\0\0", 16)}},
@@ -214,6 +215,8 @@ TEST_F(LineParserTest, RefusesAKeyThatCountsAndStandsTwice) {
       {with_body(R"({"model":"m","messages":[],"messages":[1]})"), "invalid_request body.messages"},
       {with_body(R"({"model":"m","messages":[],"metadata":{"model":"a","model":"b"}})"), ""},  // nobody acts on these
       {with_body(R"({"model":"m","messages":[],"user":"a","user":"b"})"), ""},
+      {with_body(R"({"model":"m","messages":[],"tools":["a"],"tools":["b"]})"), ""},
+      {with_body(R"({"model":"m","messages":[],"instructions":"a","instructions":"b"})"), ""},
   };
   for (const auto& [line, expected] : table) EXPECT_EQ(fault(line), expected) << line;
 }
