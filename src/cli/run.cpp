@@ -117,7 +117,7 @@ class Run {
       fmt::print(stderr, "interrupted; the same command goes on where this one stopped\n");
     } else {
       exit_code = kExitAccident;
-      fmt::print(stderr, "penstock: {}\n", troubles());
+      fmt::print(stderr, "penstock: {}\n", troubles(batch));
     }
   }
 
@@ -166,7 +166,14 @@ class Run {
     co_return batch.id;
   }
 
-  std::string troubles() const { return fmt::format("{}", fmt::join(services_.engines.troubles(), "; ")); }
+  // What is wrong with the engines, or with the model when they are up.
+  std::string troubles(const Batch& batch) const {
+    if (batch.model && services_.engines.is_gone(*batch.model) && !services_.engines.is_hopeless(*batch.model)) {
+      return fmt::format("no engine serves the model {}; they serve: {}", *batch.model,
+                         fmt::join(services_.engines.told_models(), ", "));
+    }
+    return fmt::format("{}", fmt::join(services_.engines.troubles(), "; "));
+  }
 
   // Until the batch has ended, or we were interrupted, or no engine will ever answer.
   Task<Batch> watch() {
@@ -174,7 +181,7 @@ class Run {
     while (true) {
       const auto batch = co_await services_.db.read([&](Store& store) { return store.find_batch(id_); });
       const Moment now = services_.clock.monotonic();
-      progress.show(*batch, troubles(), now);
+      progress.show(*batch, troubles(*batch), now);
       if (is_terminal(batch->status) || interrupted_ ||
           (batch->model && services_.engines.is_hopeless(*batch->model))) {
         progress.end();
