@@ -99,6 +99,23 @@ def test_file_that_is_not_there_is_exit_code_2_and_one_line(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_run_whose_model_no_engine_serves_says_so_while_it_waits(tmp_path):
+    write_input(tmp_path, [line("1", {"model": "other"})])
+    engine = FakeEngine()  # it listens, and does not answer yet
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        command = [BINARY, "run", "in.jsonl", "-o", "out.jsonl", "--engine", engine.url]
+        process = subprocess.Popen(command, cwd=tmp_path, env=CLEAN_ENV, stdout=out, stderr=out)
+    try:
+        wait_until(lambda: "0/1 lines" in log.read_text(), "the batch waits", process=process)
+        with engine:
+            words = f"waiting: no engine serves the model other; they serve: {fake_engine.MODEL}"
+            wait_until(lambda: words in log.read_text(), "the reason is told", process=process)
+    finally:
+        process.kill()
+        process.wait()
+
+
 @contextmanager
 def running(folder, engine):
     """`penstock run` on TOTAL lines, after the first lines were answered and while the others wait for the engine."""
