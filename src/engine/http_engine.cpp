@@ -164,21 +164,26 @@ Task<std::optional<HttpEngine::Problem>> HttpEngine::probe() {
   co_return std::nullopt;
 }
 
-Task<std::optional<std::string>> HttpEngine::ask(std::string_view path) {
+Task<std::optional<ClientResponse>> HttpEngine::ask(std::string_view path) {
   const ClientRequest request{"GET", path, headers_, ""};
   auto response = co_await client_.send(request, kAskTimeout);
   if (!response) co_return std::nullopt;
-  if (response->status != 200) co_return "";
-  co_return std::move(response->body);
+  co_return std::move(*response);
 }
 
 Task<std::optional<Load>> HttpEngine::load() {
-  if (!ready_ || !tells_load_) co_return std::nullopt;
-  const std::optional<std::string> metrics = co_await ask("/metrics");
+  if (!ready_ || tells_load_ == false) co_return std::nullopt;
+  const std::optional<ClientResponse> metrics = co_await ask("/metrics");
   if (!metrics) co_return std::nullopt;
-  const std::optional<Load> load = told_load(*metrics);
-  if (!load) log::info("engine {} does not tell its load at /metrics", options_.name);
-  tells_load_ = load.has_value();
+  const bool is_page = metrics->status == 200;
+  const std::optional<Load> load = is_page ? told_load(metrics->body) : std::nullopt;
+  if (load) {
+    tells_load_ = true;
+  } else if (!tells_load_ && (is_page || metrics->status == 404 || metrics->status == 501)) {
+    // Any other status may be that of a moment, or of what stands between.
+    log::info("engine {} does not tell its load at /metrics", options_.name);
+    tells_load_ = false;
+  }
   co_return load;
 }
 
@@ -211,11 +216,11 @@ Task<> HttpEngine::run() {
       co_await pause(time);
       time = std::min(2 * time, options_.probe_pause_max);
     }
-    tells_load_ = true;
+    tells_load_.reset();
     told_slots_ = 0;
     if (options_.slots == 0) {
-      const std::optional<std::string> props = co_await ask("/props");
-      if (props) told_slots_ = told_slots(*props);
+      const std::optional<ClientResponse> props = co_await ask("/props");
+      if (props && props->status == 200) told_slots_ = told_slots(props->body);
     }
     log::info("engine {} is ready: {}", options_.name, fmt::join(models_, ", "));
     ready_ = true;

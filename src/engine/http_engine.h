@@ -45,8 +45,8 @@ class HttpEngine : public Engine {
 
   // What an answer to GET /v1/models tells.
   boost::system::result<std::vector<std::string>, Problem> models_in(const ClientResponse& response) const;
-  // The body that a GET is answered with; empty when the status is not 200, nothing when no answer comes soon.
-  Task<std::optional<std::string>> ask(std::string_view path);
+  // What a GET is answered; nothing when no answer comes soon.
+  Task<std::optional<ClientResponse>> ask(std::string_view path);
   // Asks for its models once; what is wrong, or nothing when it is up.
   Task<std::optional<Problem>> probe();
   // Probes it although it was ready.
@@ -64,7 +64,8 @@ class HttpEngine : public Engine {
   std::vector<std::string> models_;
   int models_changes_ = 0;
   int told_slots_ = 0;
-  bool ready_ = false, tells_load_ = true;
+  bool ready_ = false;
+  std::optional<bool> tells_load_;  // nothing while it is not known
   std::string trouble_ = "not asked yet";
   Event down_;
   std::minstd_rand random_{std::random_device{}()};

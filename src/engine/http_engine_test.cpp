@@ -53,7 +53,7 @@ class HttpEngineTest : public testing::Test {
     response.status = request.method == "GET" ? models_status : answer_status;
     response.body = request.method == "GET" ? models : answer;
     if (request.path == "/props" || request.path == "/metrics") {
-      response.status = pages.contains(request.path) ? 200 : 404;
+      response.status = pages.contains(request.path) ? page_status : 404;
       response.body = pages[request.path];
     }
     for (const auto& [name, value] : answer_headers) response.headers.add(name, value);
@@ -96,7 +96,7 @@ class HttpEngineTest : public testing::Test {
   std::vector<std::unique_ptr<Event>> gates;
 
   std::string models = R"({"object":"list","data":[{"id":"m"},{"id":"n"},{"x":1},7]})", answer = "{\"a\": 1}";
-  int models_status = 200, answer_status = 200;
+  int models_status = 200, answer_status = 200, page_status = 200;
   std::vector<std::pair<std::string, std::string>> answer_headers;
   std::map<std::string, std::string> pages;
   std::vector<std::string> requests;
@@ -209,6 +209,27 @@ TEST_F(HttpEngineTest, AnEngineThatDoesNotTellItsLoadIsNotAskedAgainUntilItComes
   e.mark_down();
   ASSERT_TRUE(until_ready_later());
   EXPECT_TRUE(run_task(loop, e.load()));
+}
+
+TEST_F(HttpEngineTest, AnEngineThatCannotTellItsLoadNowIsAskedAgain) {
+  up();
+  HttpEngine& e = start();
+  ASSERT_TRUE(until_ready());
+  pages["/metrics"] = "vllm:num_requests_running 1\n";
+  const auto seen_after = [&](int status) {
+    page_status = status;
+    EXPECT_FALSE(run_task(loop, e.load())) << status;
+    page_status = 200;
+    return run_task(loop, e.load()).has_value();
+  };
+  for (const int status : {429, 500, 502, 503}) EXPECT_TRUE(seen_after(status)) << status;
+  EXPECT_TRUE(seen_after(404)) << "it has told before";
+  e.mark_down();
+  ASSERT_TRUE(until_ready_later());
+  EXPECT_TRUE(seen_after(503)) << "before it told anything";
+  e.mark_down();
+  ASSERT_TRUE(until_ready_later());
+  EXPECT_FALSE(seen_after(501));
 }
 
 TEST_F(HttpEngineTest, SendsItsKeyWithEveryRequest) {
