@@ -9,7 +9,14 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/hash.h"
+
 namespace penstock {
+namespace {
+
+constexpr std::size_t kNameMax = 200;  // of the 255 bytes that file systems allow: endings follow
+
+}  // namespace
 
 LogFile::~LogFile() {
   if (fd_ >= 0) ::close(fd_);
@@ -37,6 +44,12 @@ std::string file_name_of(std::string_view name) {
   for (const unsigned char c : name) {
     const bool plain = std::isalnum(c) || c == '-' || c == '_' || (c == '.' && !out.empty());
     out += plain ? std::string(1, static_cast<char>(c)) : fmt::format("%{:02X}", c);
+  }
+  if (out.size() > kNameMax) {
+    StreamHash hash;
+    hash.add(name);
+    out.resize(kNameMax - 40);
+    out += "%-" + hash.hex();  // as no short one has it
   }
   return out;
 }

@@ -23,7 +23,7 @@ class LogFile {
   int fd_ = -1;
 };
 
-// A file name for what has this name, whatever is in it: no two are the same.
+// A file name for what has this name, whatever is in it and however long it is: no two are the same.
 std::string file_name_of(std::string_view name);
 
 }  // namespace penstock

@@ -48,6 +48,10 @@ TEST(LogFileTest, EveryNameHasAFileNameOfItsOwn) {
   EXPECT_EQ(file_name_of("../x"), "%2E.%2Fx");
   EXPECT_EQ(file_name_of("a%2Fb"), "a%252Fb");
   EXPECT_EQ(file_name_of("ü"), "%C3%BC");
+  std::string longer;
+  for (int i = 0; i < 100; ++i) longer += "ü";
+  EXPECT_LE(file_name_of(longer).size(), 200u);
+  EXPECT_NE(file_name_of(longer), file_name_of(longer + "x"));
 }
 
 }  // namespace
