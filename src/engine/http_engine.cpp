@@ -126,9 +126,9 @@ HttpEngine::HttpEngine(asio::io_context& loop, Clock& clock, Options options, En
 }
 
 void HttpEngine::mark_down() {
+  client_.close_idle();  // those of probes too
   if (!ready_) return;
   ready_ = false;
-  client_.close_idle();
   down_.notify();
   changed_();
 }

@@ -34,7 +34,7 @@ class HttpEngine : public Engine {
   const std::vector<std::string>& models() const override { return models_; }
   const std::string& trouble() const override { return trouble_; }
 
-  // For its supervisor, which saw it end.
+  // For its supervisor, which saw it end or is about to end it.
   void mark_down();
 
  private:

@@ -68,13 +68,6 @@ void ManagedEngine::set_wanted(bool wanted) {
 }
 
 Task<Answer> ManagedEngine::send(std::string_view path, std::string_view body, std::size_t shared_ahead) {
-  struct UnderWay {
-    explicit UnderWay(ManagedEngine& e) : engine(e) { ++engine.in_flight_; }
-    ~UnderWay() {
-      if (--engine.in_flight_ == 0) engine.demand_.notify();
-    }
-    ManagedEngine& engine;
-  };
   const UnderWay under_way(*this);
   Answer answer;
   answer.kind = Answer::Kind::unreachable;
@@ -87,6 +80,7 @@ Task<Answer> ManagedEngine::send(std::string_view path, std::string_view body, s
 }
 
 Task<std::optional<Load>> ManagedEngine::load() {
+  const UnderWay under_way(*this);
   std::optional<Load> load;
   if (http_) load = co_await http_->load();
   co_return load;
@@ -124,12 +118,15 @@ Task<> ManagedEngine::end_when_unwanted(std::shared_ptr<Child> child) {
   child->kill(SIGKILL);
 }
 
-Task<std::string> ManagedEngine::live() {
-  // What is left of its last life is about to find out.
+Task<> ManagedEngine::last_life_over() {
+  // Requests that are left of it are about to find out.
   while (in_flight_ > 0) co_await demand_.wait();
   co_await end_.join();
   co_await probe_.join();
   co_await output_.join();
+}
+
+std::shared_ptr<Child> ManagedEngine::start_program() {
   const bool on_socket = mentions(options_.command, "{socket}");
   const std::string port = on_socket ? "" : free_port(loop_);
   http_.emplace(
@@ -154,13 +151,18 @@ Task<std::string> ManagedEngine::live() {
                           [this](std::string_view path, std::string_view body) { return http_->send(path, body); });
   }
   ::unlink(options_.socket.c_str());  // a socket left behind would keep llama-server from binding
+  auto child = std::make_shared<Child>(loop_, argv(port), options_.env);
+  log::info("engine {}: started {} as process {}", options_.model, options_.command.front(), child->pid());
+  return child;
+}
+
+Task<std::string> ManagedEngine::live() {
   last_words_.clear();
   ending_ = false;
   // Shared with the tasks that read its output and end it, which end when the child does.
   std::shared_ptr<Child> child;
-  const std::vector<std::string> command = argv(port);
   try {
-    child = std::make_shared<Child>(loop_, command, options_.env);
+    child = start_program();
   } catch (const std::exception& e) {
     failed(e.what(), kRestartPauseMin);
     throw;  // who keeps us running calls us again, after a pause
@@ -173,7 +175,6 @@ Task<std::string> ManagedEngine::live() {
     running_ = false;
   };
   std::unique_ptr<Child, decltype(end_all)> living(child.get(), end_all);
-  log::info("engine {}: started {} as process {}", options_.model, command.front(), child->pid());
   log_.write(fmt::format("penstock: started as process {}", child->pid()));
   output_.spawn("engine output", read_output(child));
   probe_.spawn("engine probe", http_->run());
@@ -195,6 +196,7 @@ Task<> ManagedEngine::run() {
   while (true) {
     while (!wanted_) co_await demand_.wait();
     co_await sleep_until(clock_, next_start_);
+    co_await last_life_over();
     if (!wanted_) continue;
     const Moment started = clock_.monotonic();
     const std::string how = co_await live();

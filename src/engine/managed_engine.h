@@ -53,8 +53,19 @@ class ManagedEngine : public Engine {
   bool may_start() const { return !hopeless() || clock_.monotonic() >= next_start_; }
 
  private:
-  // One life of the program; how it ended, in words.
+  // A request, for which its program is kept, and http_ too.
+  struct UnderWay {
+    explicit UnderWay(ManagedEngine& e) : engine(e) { ++engine.in_flight_; }
+    ~UnderWay() {
+      if (--engine.in_flight_ == 0) engine.demand_.notify();
+    }
+    ManagedEngine& engine;
+  };
   void failed(std::string trouble, Millis pause);
+  // Returns when nothing of its last life is left.
+  Task<> last_life_over();
+  std::shared_ptr<Child> start_program();
+  // One life of the program; how it ended, in words.
   Task<std::string> live();
   Task<> end_when_unwanted(std::shared_ptr<Child> child);
   Task<> read_output(std::shared_ptr<Child> child);

@@ -36,7 +36,7 @@ class ManagedEngineTest : public testing::Test {
       options.command = command_template({.engine = "llama.cpp", .program = program, .args = {"--threads", "2"}});
     }
     options.socket = folder / "m.sock";
-    options.slot_folder = folder / "slots";
+    if (options.slot_folder.empty()) options.slot_folder = folder / "slots";
     options.log = folder / "m.log";
     options.slots = 3;
     options.context = 100;
@@ -50,19 +50,21 @@ class ManagedEngineTest : public testing::Test {
     return fmt::format("#!/bin/sh\necho start >> {}\n{}\n", folder / "starts", script);
   }
   // Answers everything with its command line.
-  std::string server(const std::string& more = "") const {
+  std::string server(const std::string& more = "", const std::string& more_of_get = "pass") const {
     return fmt::format(R"(#!/usr/bin/env python3
 import http.server, json, os, socketserver, sys, time
 open("{}", "a").write("start\n")
 class Handler(http.server.BaseHTTPRequestHandler):
     def address_string(self): return "peer"
     def answer(self, value):
-        body = json.dumps(value).encode()
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-    def do_GET(self): self.answer({{"data": [{{"id": "m"}}]}})
+    def do_GET(self):
+        {}
+        self.answer({{"data": [{{"id": "m"}}]}})
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
         {}
@@ -73,7 +75,7 @@ if "--port" in sys.argv:
     http.server.ThreadingHTTPServer((host, port), Handler).serve_forever()
 socketserver.ThreadingUnixStreamServer(host, Handler).serve_forever()
 )",
-                       folder / "starts", more);
+                       folder / "starts", more_of_get, more);
   }
   std::size_t starts() const {
     std::ifstream in(folder / "starts");
@@ -156,6 +158,18 @@ TEST_F(ManagedEngineTest, AProgramThatIsMissingIsHopelessTooAndNamed) {
   EXPECT_NE(e.trouble().find("no-such-program"), std::string::npos) << e.trouble();
 }
 
+TEST_F(ManagedEngineTest, AFolderThatCannotBeMadeIsAFailedStart) {
+  ManagedEngine::Options options;
+  options.slot_folder = folder / "server/slots";  // in a file
+  ManagedEngine& e = start(shell("exit 1"), std::move(options));
+  ASSERT_TRUE(run_until(loop, [&] {
+    clock.advance(Millis{1'000});
+    return e.hopeless();
+  }));
+  EXPECT_NE(e.trouble().find("server/slots"), std::string::npos) << e.trouble();
+  EXPECT_EQ(starts(), 0u);
+}
+
 TEST_F(ManagedEngineTest, ServesItsModelOnItsSocketWithTheArgumentsItWasGiven) {
   ManagedEngine& e = start(server());
   EXPECT_EQ(e.models(), std::vector<std::string>{"m"});  // known from the start
@@ -236,6 +250,69 @@ TEST_F(ManagedEngineTest, LinesUnderWayEndBeforeItsProgramIsEnded) {
   ASSERT_TRUE(run_until(loop, [&] { return !e.holds_device(); }));
   ASSERT_TRUE(answer);
   EXPECT_EQ(answer->status, 200);
+}
+
+TEST_F(ManagedEngineTest, ItsProgramIsKeptUntilItHasToldItsLoad) {
+  ManagedEngine& e =
+      start(server("", fmt::format("if self.path == '/metrics': open('{0}', 'w'); "
+                                   "[time.sleep(0.01) for _ in iter(lambda: os.path.exists('{1}'), True)]; "
+                                   "return self.answer(b'llamacpp:requests_processing 2')",
+                                   folder / "asked", folder / "go")));
+  ASSERT_TRUE(until_ready());
+  std::optional<Load> load;
+  const auto ask = [](Engine& one, std::optional<Load>& out) -> Task<> { out = co_await one.load(); };
+  tasks.spawn("load", ask(e, load));
+  ASSERT_TRUE(run_until(loop, [&] { return std::filesystem::exists(folder / "asked"); }));
+  e.set_wanted(false);
+  poll(loop);
+  EXPECT_TRUE(e.holds_device());
+  folder.write("go", "");
+  ASSERT_TRUE(run_until(loop, [&] { return !e.holds_device(); }));
+  EXPECT_TRUE(load);
+}
+
+TEST_F(ManagedEngineTest, AProgramThatEndsOnlyWithoutClientsEndsWhileItLoads) {
+  ManagedEngine& e = start(fmt::format(R"(#!/usr/bin/env python3
+import signal, socket, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[sys.argv.index("--host") + 1])
+server.listen()
+client = server.accept()[0]
+while client.recv(65536):
+    client.sendall(b"HTTP/1.1 503 Loading\r\nContent-Length: 0\r\n\r\n")
+    open("{}", "w")
+)",
+                                       folder / "answered"));
+  ASSERT_TRUE(run_until(loop, [&] {
+    clock.advance(Millis{1});
+    return std::filesystem::exists(folder / "answered");
+  }));
+  poll(loop);  // its connection is idle now
+  e.set_wanted(false);
+  EXPECT_TRUE(run_until(loop, [&] { return !e.holds_device(); }));
+}
+
+TEST_F(ManagedEngineTest, WhoIsNotWantedAnyMoreWhenItsLastLineEndsIsNotStarted) {
+  // Its program leaves the connection to another, and dies.
+  ManagedEngine& e = start(server(fmt::format(
+      "if os.fork() > 0: [time.sleep(0.01) for _ in iter(lambda: os.path.exists('{0}'), True)]; os._exit(9)\n"
+      "        os.setsid(); os.closerange(0, 3); open('{0}', 'w').close()\n"
+      "        [time.sleep(0.01) for _ in range(3000) if not os.path.exists('{1}')]; os._exit(0)",
+      folder / "asked", folder / "go")));
+  ASSERT_TRUE(until_ready());
+  const auto ask = [](Engine& one) -> Task<> { co_await one.send("/v1/chat/completions", "{}"); };
+  tasks.spawn("line", ask(e));
+  ASSERT_TRUE(run_until(loop, [&] { return std::filesystem::exists(folder / "asked"); }));
+  ASSERT_TRUE(until_pausing_for(500));
+  clock.advance(Millis{500});
+  poll(loop);
+  e.set_wanted(false);
+  folder.write("go", "");
+  ASSERT_TRUE(run_until(loop, [&] { return tasks.size() == 1; }));
+  poll(loop);
+  EXPECT_EQ(e.holds_device(), false);
+  EXPECT_EQ(starts(), 1u);
 }
 
 TEST_F(ManagedEngineTest, AProgramThatDoesNotEndWhenAskedToIsEnded) {
