@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <boost/sort/spreadsort/integer_sort.hpp>
 #include <cstring>
 
@@ -161,23 +162,57 @@ std::uint32_t PrefixOrder::find(Hash hash) {
 // Lines that leave one path at one place, in the order of the file. Those that leave it with the same block come
 // together, where the first of them is.
 void PrefixOrder::gather(std::span<std::uint64_t> siblings) const {
-  std::vector<std::uint64_t> places;
-  places.reserve(siblings.size());
-  for (const std::uint64_t sibling : siblings) places.push_back(pair(low(keys_[low(sibling)]), low(sibling)));
-  sort(places);
-  std::uint64_t hash = 0;
+  if (siblings.size() == 1) return;
+  const std::vector<std::uint64_t> alike = alike_in(siblings);
+  std::vector<std::uint64_t> moved;    // each with the line that it moves to
+  std::vector<std::uint64_t> leaving;  // the same by themselves
   std::uint32_t first = 0;
-  bool alone = true;
-  for (std::uint64_t& place : places) {
-    const bool is_first = &place == places.data() || place >> 32 != hash;
-    alone &= is_first;
-    hash = place >> 32;
-    if (is_first) first = low(place);
-    place = pair(first, low(place));
+  for (std::size_t i = 0; i < alike.size(); ++i) {
+    if (i == 0 || alike[i] >> 32 != alike[i - 1] >> 32) {
+      first = low(alike[i]);
+    } else {
+      moved.push_back(pair(first, low(alike[i])));
+      leaving.push_back(low(alike[i]));
+    }
   }
-  if (alone) return;
-  sort(places);
-  for (std::size_t i = 0; i < siblings.size(); ++i) siblings[i] = pair(siblings[i] >> 32, low(places[i]));
+  if (moved.empty()) return;
+  sort(moved);
+  sort(leaving);
+  auto left = leaving.begin();
+  auto stay = std::remove_if(siblings.begin(), siblings.end(), [&](std::uint64_t sibling) {
+    if (left == leaving.end() || *left != low(sibling)) return false;
+    ++left;
+    return true;
+  });
+  // From the end, so that nothing is overwritten that is still to be read.
+  const std::uint64_t path = siblings.front() >> 32;
+  for (auto to = siblings.end(); !moved.empty();) {
+    if (low(stay[-1]) > moved.back() >> 32) {
+      *--to = *--stay;
+    } else {
+      *--to = pair(path, low(moved.back()));
+      moved.pop_back();
+    }
+  }
+}
+
+// Those of them that may share their next block with another: hash and line, sorted. As most lines of most files are
+// alone, only those are sorted that have a bit in common with another.
+std::vector<std::uint64_t> PrefixOrder::alike_in(std::span<const std::uint64_t> siblings) const {
+  const std::size_t bits = std::bit_ceil(16 * siblings.size());
+  std::vector<bool> some(bits), more(bits);
+  for (const std::uint64_t sibling : siblings) {
+    const std::size_t bit = low(keys_[low(sibling)]) & (bits - 1);
+    if (some[bit]) more[bit] = true;
+    some[bit] = true;
+  }
+  std::vector<std::uint64_t> alike;
+  for (const std::uint64_t sibling : siblings) {
+    const Hash hash = low(keys_[low(sibling)]);
+    if (more[hash & (bits - 1)]) alike.push_back(pair(hash, low(sibling)));
+  }
+  sort(alike);
+  return alike;
 }
 
 std::vector<PlanEntry> PrefixOrder::finish() {

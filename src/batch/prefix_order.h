@@ -72,6 +72,7 @@ class PrefixOrder {
   Bucket& bucket(Hash hash) { return buckets_[hash & (buckets_.size() - 1)]; }
   std::uint32_t find(Hash hash);  // 0: none
   void gather(std::span<std::uint64_t> siblings) const;
+  std::vector<std::uint64_t> alike_in(std::span<const std::uint64_t> siblings) const;
 
   std::vector<Hash> hashes_;  // of the line that was read
   std::size_t left_at_ = 0;   // where the last line began a path of its own
