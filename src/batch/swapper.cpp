@@ -7,7 +7,8 @@
 namespace penstock {
 namespace {
 
-constexpr Millis kLookAgain{10'000};  // another process may have changed the queue
+constexpr Millis kLookAgain{10'000};      // another process may have changed the queue
+constexpr Millis kLoadingMax{3'600'000};  // while others wait: no model loads for as long, so the program hangs
 
 }  // namespace
 
@@ -20,12 +21,19 @@ ModelChoice choose_model(const DeviceView& device, const std::vector<Demand>& qu
   if (ours.empty()) return {device.loaded.empty() ? device.models.front() : device.loaded};
 
   std::erase_if(ours, [top = ours.front().priority](const Demand& demand) { return demand.priority != top; });
+  const auto has_work = [&](const std::string& model) {
+    return std::any_of(ours.begin(), ours.end(), [&](const Demand& demand) { return demand.model == model; });
+  };
   const auto other =
       std::find_if(ours.begin(), ours.end(), [&](const Demand& demand) { return demand.model != device.loaded; });
-  const bool stays =
-      std::any_of(ours.begin(), ours.end(), [&](const Demand& demand) { return demand.model == device.loaded; });
   if (other == ours.end()) return {device.loaded};
-  if (!stays || device.overdue) return {other->model};
+  const auto next = [&](const auto& models) {
+    return std::find_if(models.begin(), models.end(),
+                        [&](const std::string& model) { return model != device.loaded && has_work(model); });
+  };
+  if (const auto model = next(device.to_retry); model != device.to_retry.end()) return {*model};
+  if (!has_work(device.loaded)) return {other->model};
+  if (device.overdue) return {*next(device.models)};
   return {device.loaded, true};
 }
 
@@ -33,7 +41,7 @@ Swapper::Swapper(asio::io_context& loop, Clock& clock, Db& db, Millis swap_after
     : clock_(clock), db_(db), swap_after_(swap_after), wake_(loop), tasks_(loop) {}
 
 void Swapper::add_device(std::string name, std::vector<ManagedEngine*> engines) {
-  devices_.push_back({std::move(name), std::move(engines), nullptr, {}});
+  devices_.push_back({.name = std::move(name), .engines = std::move(engines), .contested_since = {}, .retried = {}});
 }
 
 void Swapper::start() {
@@ -46,7 +54,9 @@ Task<> Swapper::stop() {
 }
 
 Moment Swapper::overdue_at(const Device& device) const {
-  return device.contested_since && swap_after_ > Millis{0} ? *device.contested_since + swap_after_ : Moment::max();
+  if (!device.contested_since) return Moment::max();
+  if (!device.has_served) return *device.contested_since + std::max(swap_after_, kLoadingMax);
+  return swap_after_ > Millis{0} ? *device.contested_since + swap_after_ : Moment::max();
 }
 
 Task<> Swapper::run() {
@@ -64,23 +74,37 @@ Task<> Swapper::run() {
 
 void Swapper::look(Device& device, const std::vector<Demand>& queue, bool more_to_come) {
   if (!device.loaded && more_to_come) return;  // rather the first that is wanted than any
+  if (device.loaded && device.loaded->ready() && !std::exchange(device.has_served, true)) {
+    device.contested_since.reset();
+  }
   DeviceView view{.models = {},
                   .broken = {},
+                  .to_retry = {},
                   .loaded = device.loaded ? device.loaded->name() : "",
                   .overdue = clock_.monotonic() >= overdue_at(device)};
-  for (const ManagedEngine* engine : device.engines) {
+  const bool is_hopeless = device.loaded && device.loaded->hopeless();  // it may be at its own try now
+  for (ManagedEngine* engine : device.engines) {
     view.models.push_back(engine->name());
-    if (!engine->may_start()) view.broken.insert(engine->name());
+    if (!engine->hopeless()) device.retried.erase(engine);
+    if (!engine->may_start()) {
+      view.broken.insert(engine->name());
+    } else if (engine->hopeless() && !is_hopeless && !device.retried.contains(engine)) {
+      view.to_retry.insert(engine->name());
+    }
   }
   const ModelChoice choice = choose_model(view, queue);
   if (choice.model != view.loaded) {
     if (device.loaded) log::info("device {}: {} makes room for {}", device.name, view.loaded, choice.model);
-    device.loaded = *std::find_if(device.engines.begin(), device.engines.end(),
-                                  [&](const ManagedEngine* engine) { return engine->name() == choice.model; });
+    const auto chosen = std::find_if(device.engines.begin(), device.engines.end(),
+                                     [&](const ManagedEngine* engine) { return engine->name() == choice.model; });
+    device.loaded = *chosen;
+    std::rotate(chosen, chosen + 1, device.engines.end());
+    if (device.loaded->hopeless()) device.retried.insert(device.loaded);
+    device.has_served = false;
     device.contested_since.reset();
   } else if (!choice.contested) {
     device.contested_since.reset();
-  } else if (!device.contested_since && device.loaded->ready()) {
+  } else if (!device.contested_since) {
     device.contested_since = clock_.monotonic();
   }
   bool is_free = true;

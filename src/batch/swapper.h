@@ -8,8 +8,9 @@ namespace penstock {
 
 // One device's models, as choose_model() sees them.
 struct DeviceView {
-  std::vector<std::string> models;  // in the order of the configuration
+  std::vector<std::string> models;  // that had the device longest ago first; before, in the configuration's order
   std::set<std::string> broken;     // whose engines do not start, and are not tried now
+  std::set<std::string> to_retry;   // whose engines did not start, and are to be tried once more
   std::string loaded;               // or being loaded; empty: none
   bool overdue = false;             // others have waited for as long as they are to
 };
@@ -20,7 +21,8 @@ struct ModelChoice {
 };
 
 // The loaded model stays while it has work of the highest priority that waits for the device, and until others of that
-// priority are overdue. Else the first in the queue is next, of those that are not broken.
+// priority are overdue, when that is next which had the device longest ago, or are to be tried once more. Else the
+// first in the queue is next, of those that are not broken.
 ModelChoice choose_model(const DeviceView& device, const std::vector<Demand>& queue);
 
 // Decides which of the models that share a device is loaded, by what is in the queue; models of other devices run side
@@ -28,7 +30,8 @@ ModelChoice choose_model(const DeviceView& device, const std::vector<Demand>& qu
 // start the other. Loop thread only; the referenced parts must outlive it.
 class Swapper {
  public:
-  // After `swap_after` a model gives its device to another that has work of the same priority. 0: never.
+  // After `swap_after` a model gives its device to another that has work of the same priority. 0: never. One that loads
+  // keeps it for longer, but not for ever.
   Swapper(asio::io_context& loop, Clock& clock, Db& db, Millis swap_after);
 
   // Engines of one device, none of them wanted yet, in the order of the configuration. Before start().
@@ -41,9 +44,11 @@ class Swapper {
  private:
   struct Device {
     std::string name;
-    std::vector<ManagedEngine*> engines;
+    std::vector<ManagedEngine*> engines;  // as DeviceView::models
     ManagedEngine* loaded = nullptr;
-    std::optional<Moment> contested_since;
+    bool has_served = false;                // the loaded one, since it is
+    std::optional<Moment> contested_since;  // begun anew when it serves
+    std::set<ManagedEngine*> retried;       // since they are hopeless
   };
   Task<> run();
   void look(Device& device, const std::vector<Demand>& queue, bool more_to_come);

@@ -36,7 +36,8 @@ TEST(SwapperTest, ADeviceHasTheModelThatItsTableSays) {
       {"both have work: it stays", "a", "", "b0 a0", false, "a", true},
       {"both have work, the other's came later", "a", "", "a0 b0", false, "a", true},
       {"the other has waited long enough", "a", "", "a0 b0", true, "b", false},
-      {"two others have: the first in the queue", "a", "", "a0 c0 b0", true, "c", false},
+      {"two others have: who had it longest ago", "a", "", "a0 c0 b0", true, "b", false},
+      {"nobody waits with that who had it longest ago", "b", "", "b0 c0", true, "c", false},
       {"higher priority waits", "a", "", "b1 a0", false, "b", false},
       {"its own work is the more important", "b", "", "b1 a0 a0", false, "b", false},
       {"nor is it overdue for what is less important", "b", "", "b1 a0", true, "b", false},
@@ -53,12 +54,22 @@ TEST(SwapperTest, ADeviceHasTheModelThatItsTableSays) {
       {"nothing to do, and the first does not start", "b", "a", "", false, "b", false},
   };
   for (const auto& row : table) {
-    DeviceView device{.models = {"a", "b", "c"}, .broken = {}, .loaded = row.loaded, .overdue = row.overdue};
+    DeviceView device{
+        .models = {"a", "b", "c"}, .broken = {}, .to_retry = {}, .loaded = row.loaded, .overdue = row.overdue};
     for (const char model : row.broken) device.broken.insert(std::string(1, model));
     const ModelChoice choice = choose_model(device, queue_of(row.queue));
     EXPECT_EQ(choice.model, row.expected) << row.what;
     EXPECT_EQ(choice.contested, row.contested) << row.what;
   }
+}
+
+TEST(SwapperTest, WhoIsToBeTriedOnceMoreIsNextWhenItHasWorkOfTheSamePriority) {
+  DeviceView device{.models = {"a", "b", "c"}, .broken = {}, .to_retry = {"b"}, .loaded = "a"};
+  EXPECT_EQ(choose_model(device, queue_of("a0 c0 b0")).model, "b");
+  EXPECT_EQ(choose_model(device, queue_of("a1 b0")).model, "a");
+  EXPECT_EQ(choose_model(device, queue_of("a0 c0")).model, "a");
+  device.loaded = "b";
+  EXPECT_EQ(choose_model(device, queue_of("a0 c0 b0")).model, "b");
 }
 
 TEST(SwapperTest, WhoIsChosenStaysChosen) {
@@ -75,10 +86,13 @@ TEST(SwapperTest, WhoIsChosenStaysChosen) {
           }
           std::stable_sort(queue.begin(), queue.end(),
                            [](const Demand& x, const Demand& y) { return x.priority > y.priority; });
-          DeviceView device{.models = {"a", "b", "c"}, .broken = {}, .loaded = loaded, .overdue = overdue};
+          DeviceView device{
+              .models = {"a", "b", "c"}, .broken = {}, .to_retry = {}, .loaded = loaded, .overdue = overdue};
+          if (loaded != "c") device.to_retry = {"c"};
           for (const char model : broken) device.broken.insert(std::string(1, model));
           device.loaded = choose_model(device, queue).model;
           device.overdue = false;
+          if (device.loaded == "c") device.to_retry.clear();
           EXPECT_EQ(choose_model(device, queue).model, device.loaded) << loaded << broken << set;
           ++cases;
         }
