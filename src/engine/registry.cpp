@@ -77,6 +77,7 @@ void Engines::look_again() {
     // One that only made room for another is as strong as it was when it is back.
     if (item.was_ready && !ready && !item.engine->trouble().empty()) {
       item.concurrency.away();
+      item.pace = {};
       item.denied = false;
     }
     if (ready && !item.was_ready) item.concurrency.know(item.engine->slots());

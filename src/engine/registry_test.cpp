@@ -219,6 +219,28 @@ TEST_F(RegistryTest, TheLastLinesDoNotGoToAnEngineThatWouldAnswerThemLastOfAll) 
   EXPECT_EQ(engines.acquire("m", nullptr, 52)->engine().name(), "fast");
 }
 
+TEST_F(RegistryTest, AnEngineThatIsBackIsMeasuredAgain) {
+  add("fast", 2);
+  ScriptedEngine& slow = add("slow", 2);
+  engines.start();
+  poll(loop);
+  std::optional<Slot> first = engines.acquire("m"), second = engines.acquire("m");
+  ASSERT_EQ(second->engine().name(), "slow");
+  clock.advance(Millis{1'000});
+  first->report(Sign::good, Millis{0}, 1);
+  clock.advance(Millis{9'000});
+  second->report(Sign::good, Millis{0}, 1);
+  second.reset();
+  EXPECT_FALSE(engines.acquire(
+      "m", [](std::size_t engine) { return engine == 1; }, 1))
+      << "it is too slow";
+  slow.set_ready(false);
+  slow.set_ready(true);
+  EXPECT_TRUE(engines.acquire(
+      "m", [](std::size_t engine) { return engine == 1; }, 1));
+  run_task(loop, engines.stop());
+}
+
 // In simulated time: lines of many lengths, and four engines of which one is ten times slower.
 TEST_F(RegistryTest, OneSlowEngineOfFourDoesNotHoldUpABatch) {
   constexpr int kLines = 2'000, kSlots = 16;
