@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <optional>
 
@@ -14,7 +15,7 @@ namespace {
 constexpr std::uint64_t kHeaderSizeMax = 256 << 20;  // the longest vocabularies take some 10 MB
 constexpr std::uint64_t kPairsMax = 10'000, kTensorsMax = 1'000'000, kDimensionsMax = 8;
 constexpr std::size_t kKeySizeMax = 256, kTextSizeMax = 4096;  // of keys and texts that are looked at
-constexpr std::size_t kNumbersMax = 10'000;                    // of a list that is looked at
+constexpr std::size_t kNumbersMax = 10'000;                    // of lists that are looked at, together
 constexpr std::int64_t kNumberMax = 1'000'000'000;             // a context, a vocabulary; more is no model's
 constexpr std::int64_t kLayersMax = 10'000;
 constexpr std::uint64_t kPartsMax = 1'000;
@@ -110,11 +111,12 @@ class Reader {
   std::uint64_t size_ = 0, at_ = 0;
 };
 
-// What of the pairs may matter.
+// What of the pairs matters, whatever else there is.
 struct Pairs {
   std::map<std::string, std::int64_t> numbers;
   std::map<std::string, std::string> texts;
   std::map<std::string, std::vector<std::int64_t>> lists;
+  std::size_t in_lists = 0;
   std::map<std::string, std::uint64_t> sizes;  // of texts and lists of any length
 
   std::int64_t number(const std::string& key, std::int64_t otherwise) const {
@@ -150,6 +152,11 @@ bool is_integer(Type type) {
   return type != Type::f32 && type != Type::f64 && type != Type::text && type != Type::list;
 }
 
+// Of an architecture that may be named later.
+bool is_heads(std::string_view key) {
+  return key.ends_with(".attention.head_count") || key.ends_with(".attention.head_count_kv");
+}
+
 void read_list(Reader& in, const std::string& key, Pairs& pairs) {
   const Type type{in.number<std::uint32_t>()};
   const auto count = in.number<std::uint64_t>();
@@ -157,7 +164,8 @@ void read_list(Reader& in, const std::string& key, Pairs& pairs) {
   if (type == Type::list) throw Unreadable{"it has a list of lists"};
   if (type == Type::text) {
     for (std::uint64_t i = 0; i < count; ++i) in.skip(in.number<std::uint64_t>(), 1);
-  } else if (is_integer(type) && count <= kNumbersMax) {
+  } else if (is_integer(type) && is_heads(key) && count <= kNumbersMax - pairs.in_lists) {
+    pairs.in_lists += count;
     auto& list = pairs.lists[key];
     for (std::uint64_t i = 0; i < count; ++i) list.push_back(integer(in, type));
   } else {
@@ -176,7 +184,7 @@ Pairs read_pairs(Reader& in, std::uint64_t count) {
     } else if (type == Type::text) {
       auto text = in.text(kTextSizeMax);
       pairs.sizes[key] = text ? text->size() : kTextSizeMax;
-      if (text) pairs.texts[key] = std::move(*text);
+      if (text && (key == "general.architecture" || key == "general.name")) pairs.texts[key] = std::move(*text);
     } else if (is_integer(type)) {
       pairs.numbers[key] = integer(in, type);
     } else {
@@ -251,6 +259,11 @@ std::string part_path(const std::string& path, std::uint64_t number, std::uint64
   return fmt::format("{}-{:05}-of-{:05}.gguf", path.substr(0, path.size() - end.size()), number, count);
 }
 
+std::int64_t sum(std::int64_t a, std::int64_t b) {
+  std::int64_t all = 0;
+  return __builtin_add_overflow(a, b, &all) ? std::numeric_limits<std::int64_t>::max() : all;
+}
+
 GgufHeader header_of(const Pairs& pairs) {
   GgufHeader header;
   header.architecture = pairs.text("general.architecture");
@@ -303,8 +316,8 @@ Result<GgufHeader> read_gguf(const std::string& path) {
     for (std::uint64_t number = 2; number <= count; ++number) {
       part_now = part_path(path, number, count);
       const Part part = read_part(part_now);
-      header.parameters += part.parameters;
-      header.file_size += static_cast<std::int64_t>(part.size);
+      header.parameters = sum(header.parameters, part.parameters);
+      header.file_size = sum(header.file_size, static_cast<std::int64_t>(part.size));
     }
     return header;
   } catch (const Unreadable& e) {

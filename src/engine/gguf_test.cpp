@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <random>
 
 #include "testing/fixtures.h"
@@ -143,6 +144,13 @@ TEST_F(GgufTest, APartIsReadWithItsOthers) {
   EXPECT_EQ(header.file_size, static_cast<std::int64_t>(part(10).size() + part(20).size()) + 7);
   EXPECT_EQ(header.parameters, 2 * (64 * 3 + 64) + 64 * 30);
   EXPECT_NE(refusal(part(1)).find("00001-of-00002"), std::string::npos) << "another name";
+}
+
+TEST_F(GgufTest, NoNumberOfParametersOverflows) {
+  const std::string part = small().pair("split.count", 2, raw<std::uint16_t>(20)).tensor("w", {~0ULL, ~0ULL}).bytes();
+  for (int i = 1; i <= 20; ++i) folder.write(fmt::format("huge-{:05}-of-00020.gguf", i), part);
+  EXPECT_EQ(read_gguf(folder / "huge-00001-of-00020.gguf").value().parameters,
+            std::numeric_limits<std::int64_t>::max());
 }
 
 TEST_F(GgufTest, ARefusalSaysWhatIsWrong) {
