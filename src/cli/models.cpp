@@ -67,11 +67,14 @@ void print_check(const ModelSetup& setup) {
 // Written beside it and renamed, so that it is the old one or the new one, whole.
 void replace_file(const fs::path& path, const std::string& text) {
   const fs::path part = path.string() + ".part";
+  fs::remove(part);
+  // It may hold a key, as the old one may: until it has the rights of that one it is ours alone.
+  const int fd = ::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, fs::exists(path) ? 0600 : 0666);
+  if (fd < 0) throw std::system_error(errno, std::generic_category(), "cannot write " + part.string());
   std::ofstream out(part, std::ios::binary | std::ios::trunc);
   out << text;
   out.close();
-  const int fd = ::open(part.c_str(), O_RDONLY | O_CLOEXEC);
-  if (!out || fd < 0) throw std::system_error(errno, std::generic_category(), "cannot write " + part.string());
+  if (!out) throw std::system_error(errno, std::generic_category(), "cannot write " + part.string());
   sync_file(fd);
   ::close(fd);
   if (fs::exists(path)) fs::permissions(part, fs::status(path).permissions());
