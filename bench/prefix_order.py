@@ -50,7 +50,7 @@ def tree(text, groups, lines):
     """Half of the prefix is a system prompt, shared by the groups of a tenth; three eighths a document, shared by a
     group; the rest one of four questions about it, with several texts each."""
     for group in range(groups):
-        if group % (groups // 10) == 0:
+        if group % max(1, groups // 10) == 0:
             system = text.of(text.prefix_chars // 2)
         shared = text.of(text.prefix_chars * 3 // 8)
         questions = [text.of(text.prefix_chars // 8) for _ in range(4)]
