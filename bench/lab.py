@@ -215,6 +215,21 @@ def mock_engine(folder_of_programs, folder, *flags):
         yield MockEngine(process, f"http://127.0.0.1:{int(process.process.stdout.readline())}")
 
 
+@contextlib.contextmanager
+def llama_server(args, folder, model, slots, context, *flags, cache_ram="0"):
+    """A fresh one, with keys and values apart for each slot. `args` names the program and the GGUF."""
+    path = folder / "llama.sock"
+    path.unlink(missing_ok=True)
+    process = Process(
+        [args.llama_server, "--model", args.gguf, "--alias", model, "--host", path, "--parallel", slots,
+         "--ctx-size", slots * context, "--no-kv-unified", "--cache-ram", cache_ram, "--no-ui", *flags],
+        folder / "llama-server.log")
+    with process:
+        url = f"unix:{path}"
+        wait_until_answers(process, url, "/health")
+        yield process, url
+
+
 def closed_loop(program, path, engine, in_flight, lines=None):
     """The limit: what a bare client gets out of the same engine."""
     argv = [str(program), str(path), "--engine", engine, "--in-flight", str(in_flight)]

@@ -3,7 +3,6 @@
 llama-server. README.md says what the numbers mean."""
 
 import argparse
-import contextlib
 import json
 import random
 import tempfile
@@ -48,20 +47,6 @@ def write_input(path, lines, seed, count):
                 "model": MODEL, "messages": messages, "max_tokens": tokens, "ignore_eos": True, "temperature": 0}))
 
 
-@contextlib.contextmanager
-def llama_server(args, folder, slots, cache_ram):
-    path = folder / "llama.sock"
-    path.unlink(missing_ok=True)
-    engine = lab.Process(
-        [args.llama_server, "--model", args.gguf, "--alias", MODEL, "--host", path, "--parallel", slots,
-         "--ctx-size", slots * CONTEXT, "--no-kv-unified", "--cache-ram", cache_ram, "--no-ui"],
-        folder / "llama-server.log")
-    with engine:
-        url = f"unix:{path}"
-        lab.wait_until_answers(engine, url, "/health")
-        yield url
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lines", type=int, default=200)
@@ -84,7 +69,7 @@ def main():
             plain_rates, rates = {plain: [] for plain in plains}, []
             for _ in range(args.runs):
                 for slots, cache_ram in plains:
-                    with llama_server(args, folder, slots, cache_ram) as url:
+                    with lab.llama_server(args, folder, MODEL, slots, CONTEXT, cache_ram=cache_ram) as (_, url):
                         limit = lab.closed_loop(args.bin / "bench/closed_loop", input_path, url, slots)
                     plain_rates[slots, cache_ram].append(args.lines / limit["seconds"])
                 makespan, _, _ = lab.run(args.bin / "penstock", folder, input_path, args.lines, "--slots", args.slots,

@@ -54,17 +54,8 @@ class Engine:
 @contextlib.contextmanager
 def llama_server(args, folder):
     """A fresh one with empty caches, started as Penstock's managed engine starts its own (command_template())."""
-    path = folder / "llama.sock"
-    path.unlink(missing_ok=True)
-    engine = lab.Process(
-        [args.llama_server, "--model", args.gguf, "--alias", MODEL, "--host", path, "--parallel", args.slots,
-         "--ctx-size", args.slots * CONTEXT, "--no-kv-unified", "--cache-ram", "0", "--no-ui", "--metrics",
-         *thread_flags(args)],
-        folder / "llama-server.log")
-    with engine:
-        url = f"unix:{path}"
-        lab.wait_until_answers(engine, url, "/health")
-        yield Engine(engine, url)
+    with lab.llama_server(args, folder, MODEL, args.slots, CONTEXT, "--metrics", *thread_flags(args)) as (process, url):
+        yield Engine(process, url)
 
 
 def penstock_run(args, folder, input_path, *flags):

@@ -136,6 +136,7 @@ void Engines::Pace::add(double one_seconds, double one_work) {
 }
 
 bool Engines::is_too_slow(const Item& item, std::string_view model, std::size_t waiting) const {
+  if (waiting == kMany) return false;
   const double seconds = item.pace.seconds_of(line_work_.at_most());
   double lines_per_second = 0, last_seconds = 0;  // of the faster ones, and of the last line there
   for (const Item& other : items_) {
