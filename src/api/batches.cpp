@@ -133,6 +133,7 @@ Task<Response> create_batch(Context& c) {
   batch.expires_at = batch.created_at + *window;
 
   co_return co_await create_batch(c, body, batch, [&](Store& store) -> Result<Batch> {
+    store.lock_queue();
     const auto file = store.find_file(batch.input_file_id, batch.created_at);
     if (!file) {
       return invalid_request(fmt::format("No such File object: {}", batch.input_file_id.value), "input_file_id");

@@ -2,43 +2,51 @@
 #include <string>
 
 #include "base/async.h"
-#include "store/store.h"
+#include "store/sessions.h"
 
 namespace penstock {
 
-// The store as coroutines see it. One thread writes, another reads the last committed state, so that a GET never waits
-// for a commit. Constructed and used on the loop thread.
+// The store as coroutines see it. Constructed and used on the loop thread.
+//
+// SQLite: one thread writes, another reads the last committed state, so that a GET never waits for a commit.
+// PostgreSQL: some threads of each, with sessions of their own: functions given to write() may run at the same time.
 class Db {
  public:
-  // Opens or creates; throws UsageError when it cannot be used, naming the path. ":memory:" reads through the writer.
-  explicit Db(const std::string& path);
+  // `address` is a path, ":memory:", which reads through the writer, or a URL of PostgreSQL. Opens or creates; throws
+  // UsageError when it cannot be used, naming it.
+  explicit Db(const std::string& address);
   // Over a database that is ready; it reads through the same session.
-  explicit Db(std::unique_ptr<sql::Connection> session) : writer_(std::move(session)) {}
+  explicit Db(std::unique_ptr<sql::Connection> session);
   ~Db();
 
-  // Runs f(Store&) in one transaction, durable when it returns; rolls back when f throws.
+  // Runs f(Store&) in one transaction, durable when it returns; rolls back when f throws. Where transactions crossed,
+  // or the session broke before the commit, it is rolled back and f runs again: it must not mind.
   template <class F>
   auto write(F f) {
-    return run(writer_, writer_pool_, std::move(f));
+    return run(writers_, writer_pool_, Sessions::kTries, std::move(f));
   }
+  // f(Store&) sees one state of the database.
   template <class F>
   auto read(F f) {
-    return run(reader_ ? reader_ : writer_, reader_ ? reader_pool_ : writer_pool_, std::move(f));
+    return run(readers_ ? *readers_ : writers_, readers_ ? reader_pool_ : writer_pool_, 1, std::move(f));
   }
+
+  // From now on `heard` gets, on the loop thread, what transactions of any process say with sql::Connection::notify(),
+  // and nothing when something may have been missed. SQLite has one process, which hears nothing.
+  void listen(asio::io_context& loop, std::function<void(const std::string&)> heard);
 
  private:
   template <class F, class R = std::invoke_result_t<F&, Store&>>
-  static Task<R> run(std::unique_ptr<sql::Connection>& connection, asio::thread_pool& pool, F f) {
-    co_return co_await blocking(pool, [&] {
-      return sql::transaction(*connection, [&] {
-        Store store(*connection);
-        return f(store);
-      });
-    });
+  static Task<R> run(Sessions& sessions, asio::thread_pool& pool, int tries, F f) {
+    co_return co_await blocking(pool, [&] { return sessions.transaction(tries, f); });
   }
 
-  std::unique_ptr<sql::Connection> writer_, reader_;
-  asio::thread_pool writer_pool_{1}, reader_pool_{1};
+  const std::string address_;
+  Sessions writers_;
+  std::optional<Sessions> readers_;
+  asio::thread_pool writer_pool_, reader_pool_;
+  std::shared_ptr<std::function<void(const std::string&)>> heard_;
+  std::unique_ptr<sql::Listener> listener_;
 };
 
 }  // namespace penstock

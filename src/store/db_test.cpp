@@ -2,25 +2,19 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <fstream>
 #include <future>
+#include <thread>
+
+#include "testing/database.h"
 
 namespace penstock {
 namespace {
 
 constexpr Timestamp kNow{Millis(5)};
 
-class DbTest : public testing::Test {
+class DbTest : public testing::TestWithParam<Driver> {
  protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "db_XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    directory = name;
-    path = name + "/penstock.db";
-  }
-  void TearDown() override { std::filesystem::remove_all(directory); }
-
   // Runs the coroutine to its end.
   void run(Task<> task) {
     asio::io_context loop;
@@ -31,10 +25,10 @@ class DbTest : public testing::Test {
 
   static File file(const std::string& id) { return {FileId{id}, "a.jsonl", "batch", 1, Timestamp(Millis(5)), {}}; }
 
-  std::filesystem::path directory;
-  std::string path;
+  TestDatabase database{GetParam()};
   bool done = false;
 };
+INSTANTIATE_TEST_SUITE_P(On, DbTest, testing::ValuesIn(drivers()), driver_name);
 
 Task<> write_and_read(Db& db, File file, bool& done) {
   co_await db.write([&](Store& s) { s.insert_file(file); });
@@ -42,13 +36,13 @@ Task<> write_and_read(Db& db, File file, bool& done) {
   done = found && found->filename == file.filename;
 }
 
-TEST_F(DbTest, AReadSeesWhatWasWrittenBefore) {
-  Db db(path);
+TEST_P(DbTest, AReadSeesWhatWasWrittenBefore) {
+  Db db(database.address());
   run(write_and_read(db, file("file-1"), done));
   EXPECT_TRUE(done);
 }
 
-TEST_F(DbTest, ADatabaseInMemoryReadsThroughItsWriter) {
+TEST_P(DbTest, ADatabaseInMemoryReadsThroughItsWriter) {
   Db db(":memory:");
   run(write_and_read(db, file("file-1"), done));
   EXPECT_TRUE(done);
@@ -67,8 +61,8 @@ Task<> fail_half_way(Db& db, File file, bool& done) {
   done = thrown && !co_await db.read([&](Store& s) { return s.find_file(file.id, kNow); });
 }
 
-TEST_F(DbTest, AWriteThatThrowsLeavesNothing) {
-  Db db(path);
+TEST_P(DbTest, AWriteThatThrowsLeavesNothing) {
+  Db db(database.address());
   run(fail_half_way(db, file("file-1"), done));
   EXPECT_TRUE(done);
 }
@@ -86,8 +80,8 @@ Task<> read_meanwhile(Db& db, std::promise<void>& release, bool& done) {
   release.set_value();
 }
 
-TEST_F(DbTest, AReadDoesNotWaitForAWriter) {
-  Db db(path);
+TEST_P(DbTest, AReadDoesNotWaitForAWriter) {
+  Db db(database.address());
   std::promise<void> release;
   asio::io_context loop;
   TaskGroup tasks(loop);
@@ -101,34 +95,50 @@ Task<> find(Db& db, FileId id, bool& done) {
   done = (co_await db.read([&](Store& s) { return s.find_file(id, kNow); })).has_value();
 }
 
-TEST_F(DbTest, WhatWasCommittedIsThereAfterReopening) {
+TEST_P(DbTest, WhatWasCommittedIsThereAfterReopening) {
   {
-    Db db(path);
+    Db db(database.address());
     run(write_and_read(db, file("file-1"), done));
   }
   done = false;
-  Db db(path);
+  Db db(database.address());
   run(find(db, FileId{"file-1"}, done));
   EXPECT_TRUE(done);
 }
 
-TEST_F(DbTest, AnUnusableDatabaseIsRefusedInOneLineThatNamesIt) {
-  std::ofstream(path) << std::string(4096, 'x');
-  for (const std::string& bad : {path, (directory / "nowhere" / "x.db").string()}) {
+TEST_P(DbTest, AnUnusableDatabaseIsRefusedInOneLineThatNamesItAndNoPassword) {
+  const TempDir folder;
+  const std::string no_database = folder.write("bad.db", std::string(4096, 'x'));
+  for (const auto& [bad, named] : {std::pair(no_database, no_database),
+                                   {folder / "nowhere/x.db", folder / "nowhere/x.db"},
+                                   {"postgres://me:secret@127.0.0.1:1/penstock", "postgres://me@127.0.0.1:1/penstock"},
+                                   {"postgres://me:secret@127.0.0.1:1/?nothing=secret", "postgres"}}) {
     try {
       Db db(bad);
       ADD_FAILURE() << bad;
     } catch (const UsageError& e) {
-      EXPECT_NE(std::string(e.what()).find(bad), std::string::npos);
-      EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos);
+      const std::string words = e.what();
+      EXPECT_NE(words.find(named), std::string::npos) << words;
+      EXPECT_EQ(words.find_first_of("\n"), std::string::npos) << words;
+      EXPECT_EQ(words.find("secret"), std::string::npos) << words;
     }
   }
 }
 
-TEST_F(DbTest, ANewerSchemaIsRefused) {
-  { Db db(path); }
-  sql::open_sqlite(path)->execute_script("UPDATE schema_version SET version = version + 1");
-  EXPECT_THROW(Db{path}, UsageError);
+TEST_P(DbTest, ANewerSchemaIsRefused) {
+  { Db db(database.address()); }
+  database.open()->execute_script(
+      "UPDATE schema_version SET version = version + 1; UPDATE schema_oldest_program SET version = version + 1");
+  EXPECT_THROW(Db{database.address()}, UsageError);
+}
+
+TEST_P(DbTest, ManyProgramsMayStartAtOnce) {
+  if (GetParam() == Driver::sqlite) GTEST_SKIP() << "its folder has one program";
+  std::vector<std::thread> programs;
+  for (int i = 0; i < 8; ++i) {
+    programs.emplace_back([&] { EXPECT_NO_THROW(Db{database.address()}); });
+  }
+  for (std::thread& program : programs) program.join();
 }
 
 }  // namespace

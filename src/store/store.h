@@ -69,20 +69,36 @@ struct Finish {
   Counts counts;
 };
 
+// What a version of the schema changes of the one before.
+struct SchemaScript {
+  std::string_view statements;
+  // Programs that know only the version before can work with this one too, beside newer ones.
+  bool earlier_programs_can_go_on = false;
+};
+
 // Every statement of Penstock. Plain blocking functions for one thread at a time; each expects to run inside a
 // transaction that the caller holds (see Db), so several calls can be one. They throw sql::Failure when the database
 // fails; what may be so is a Result or an optional.
 //
 // Moves of a batch are compare-and-set: of two that cross, one wins and the other is told.
+//
+// Where transactions of several sessions could cross, these locks keep them apart, taken in this order:
+// - `lock("key …")`: of an idempotency key, from recall() on.
+// - `lock("queue")`: who inserts batches or removes files, so that the queue's limits hold and no batch is left without
+//   its input.
+// - the row of a batch: who changes its status, its spans or its results. So a batch's groups are committed in the
+// order
+//   of `seq`. Who changes several batches takes them in the order of their ids.
+// - the row of an upload: who changes its status or its parts.
 class Store {
  public:
   explicit Store(sql::Connection& connection) : sql_(connection) {}
 
   // Brings an empty database, or that of an earlier release, to this program's schema. Throws UsageError when it is
-  // newer than this program.
+  // newer, and not made for this program to go on with.
   void migrate();
-  // The same with these scripts: the one of version 1, then what each version changes of the one before.
-  void migrate(std::span<const std::string_view> scripts);
+  // The same with these scripts, from that of version 1 on.
+  void migrate(std::span<const SchemaScript> scripts);
 
   // --- files and uploads; `now` is when it is asked, since what is late has expired whether or not anybody has noticed
   void insert_file(const File& file);
@@ -116,6 +132,10 @@ class Store {
   std::vector<EndedUpload> expire_uploads(Timestamp now);
   // When the next pending one will have expired.
   std::optional<Timestamp> next_upload_expiry();
+
+  // From here to the end of the transaction no file is removed and no batch inserted by another one. Before looking at
+  // a file that a batch will read; what does one of these things takes the lock itself.
+  void lock_queue();
 
   // --- idempotency; in one transaction with the create
   // The id of what the same request made within the last day, if it did; key_reused when another one had this key.

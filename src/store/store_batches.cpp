@@ -112,6 +112,7 @@ Error no_such_batch(const BatchId& id, std::string param) {
 
 Result<void> Store::insert_batch(const Batch& batch, const QueueLimits& limits) {
   assert(batch.status == BatchStatus::validating);
+  lock_queue();
   std::int64_t depth = 0, queued = 0;
   sql_.execute(
       "SELECT COUNT(*), CAST(COALESCE(SUM(total - (SELECT COALESCE(SUM(completed + failed), 0) FROM spans"
@@ -197,6 +198,7 @@ Result<Batch> Store::retry_batch(const BatchId& id, Batch batch, const QueueLimi
   const auto conflict = [&](std::string_view why) {
     return Error{Error::Kind::conflict, fmt::format("Cannot retry batch {}: {}.", id.value, why)};
   };
+  lock_queue();
   const std::optional<Batch> old = find_batch(id);
   if (!old) return no_such_batch(id);
   if (!is_terminal(old->status)) {
@@ -237,7 +239,7 @@ Result<Batch> Store::set_priority(const BatchId& id, int priority) {
 Result<Batch> Store::set_paused(const BatchId& id, std::optional<Timestamp> since) {
   // What is paused stays so since it was first asked for.
   sql_.execute(
-      "UPDATE batches SET paused_ms = CASE WHEN $1 IS NULL THEN NULL ELSE COALESCE(paused_ms, $1) END"
+      "UPDATE batches SET paused_ms = CASE WHEN CAST($1 AS BIGINT) IS NULL THEN NULL ELSE COALESCE(paused_ms, $1) END"
       " WHERE id = $2 AND status IN ('validating', 'in_progress')",
       {value_of(since), id.value});
   std::optional<Batch> batch = find_batch(id);
@@ -281,8 +283,10 @@ bool Store::start_batch(const BatchId& id, const std::string& model, std::int64_
 
 bool Store::begin_retry(const BatchId& id, std::int64_t total) {
   std::optional<std::int64_t> seq;
-  sql_.execute("SELECT seq FROM batches WHERE id = $1 AND status IN ('validating', 'cancelling') AND model IS NULL",
-               {id.value}, [&](const sql::Row& row) { seq = row.integer(0); });
+  sql_.execute(
+      "SELECT seq FROM batches WHERE id = $1 AND status IN ('validating', 'cancelling') AND model IS NULL"
+      " /*PG FOR NO KEY UPDATE*/",
+      {id.value}, [&](const sql::Row& row) { seq = row.integer(0); });
   if (!seq) return false;
   sql_.execute("DELETE FROM result_groups WHERE batch_seq = $1", {*seq});
   sql_.execute("DELETE FROM spans WHERE batch_seq = $1", {*seq});

@@ -88,6 +88,7 @@ Result<Page<File>> Store::list_files(const FileQuery& query, Timestamp now) {
 }
 
 Result<void> Store::delete_file(const FileId& id, Timestamp now) {
+  lock_queue();
   if (!find_file(id, now)) return no_such_file(id);
   std::optional<std::int64_t> seq;
   sql_.execute(fmt::format("DELETE FROM files WHERE id = $1 AND NOT {} RETURNING seq", kInUse), {id.value},
@@ -102,6 +103,7 @@ Result<void> Store::delete_file(const FileId& id, Timestamp now) {
 }
 
 std::vector<FileId> Store::expire_files(Timestamp now) {
+  lock_queue();
   std::vector<FileId> ids;
   std::vector<std::int64_t> seqs;
   sql_.execute(fmt::format("DELETE FROM files WHERE expires_ms <= $1 AND NOT {} RETURNING id, seq", kInUse),
@@ -122,8 +124,12 @@ std::optional<Timestamp> Store::next_file_expiry() {
   return next;
 }
 
+void Store::lock_queue() {
+  sql_.lock("queue");
+}
+
 void Store::remember_removed(const FileId& id, std::int64_t seq) {
-  sql_.execute("INSERT INTO deleted_files (id, seq) VALUES ($1, $2)", {id.value, seq});
+  sql_.execute_later("INSERT INTO deleted_files (id, seq) VALUES ($1, $2)", {id.value, seq});
 }
 
 }  // namespace penstock

@@ -9,6 +9,7 @@ constexpr std::chrono::hours kRemembered{24};
 }  // namespace
 
 Result<std::optional<std::string>> Store::recall(const IdempotencyKey& key, Timestamp now) {
+  sql_.lock("key " + key.key);  // a twin waits until what this one makes is there
   std::optional<std::string> id;
   bool same = true;
   sql_.execute("SELECT object_id, request FROM idempotency_keys WHERE key = $1 AND created_ms > $2",

@@ -4,26 +4,45 @@
 
 namespace penstock {
 
-extern const std::string_view kSchema1, kSchema2;  // schema_1.sql and so on, put into the program by CMake
+// schema_1.sql and so on, put into the program by CMake
+extern const std::string_view kSchema1, kSchema1Postgres, kSchema2;
 
 void Store::migrate() {
-  const std::string_view scripts[] = {kSchema1, kSchema2};
+  const std::string first = fmt::format("{}{}", kSchema1, kSchema1Postgres);
+  const SchemaScript scripts[] = {{first}, {kSchema2}};
   migrate(scripts);
 }
 
-void Store::migrate(std::span<const std::string_view> scripts) {
-  const auto newest = static_cast<std::int64_t>(scripts.size());
+void Store::migrate(std::span<const SchemaScript> scripts) {
+  sql_.lock("schema");  // many programs may start at once
   sql_.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)", {});
-  std::int64_t version = 0;
-  sql_.execute("SELECT version FROM schema_version", {}, [&](const sql::Row& row) { version = row.integer(0); });
-  if (version > newest) {
+  // The version of the oldest program that can work with this schema. Programs of version 2 and before do not look
+  // here.
+  sql_.execute("CREATE TABLE IF NOT EXISTS schema_oldest_program (version BIGINT NOT NULL)", {});
+  const auto version_in = [&](std::string_view table) {
+    std::optional<std::int64_t> version;
+    sql_.execute(fmt::format("SELECT version FROM {}", table), {},
+                 [&](const sql::Row& row) { version = row.integer(0); });
+    return version;
+  };
+  const std::int64_t version = version_in("schema_version").value_or(0);
+  const auto ours = static_cast<std::int64_t>(scripts.size());
+  if (version > ours && version_in("schema_oldest_program").value_or(version) > ours) {
     throw UsageError(fmt::format(
-        "its schema is version {}, and this program knows only version {}: use a newer penstock", version, newest));
+        "its schema is version {}, and this program knows only version {}: use a newer penstock", version, ours));
   }
-  if (version == newest) return;
-  for (const std::string_view script : scripts.subspan(static_cast<std::size_t>(version))) sql_.execute_script(script);
-  sql_.execute("DELETE FROM schema_version", {});
-  sql_.execute("INSERT INTO schema_version (version) VALUES ($1)", {newest});
+  if (version >= ours) return;
+
+  std::int64_t oldest = 0;
+  for (std::int64_t i = 1; i <= ours; ++i) {
+    const SchemaScript& script = scripts[static_cast<std::size_t>(i - 1)];
+    if (i > version) sql_.execute_script(script.statements);
+    if (!script.earlier_programs_can_go_on) oldest = i;
+  }
+  for (const auto& [table, now] : {std::pair("schema_version", ours), std::pair("schema_oldest_program", oldest)}) {
+    sql_.execute(fmt::format("DELETE FROM {}", table), {});
+    sql_.execute(fmt::format("INSERT INTO {} (version) VALUES ($1)", table), {now});
+  }
 }
 
 }  // namespace penstock

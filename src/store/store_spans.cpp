@@ -107,7 +107,7 @@ std::vector<ClaimedSpan> Store::claim_spans(const std::string& owner, const std:
       " AND o.entries > o.completed + o.failed AND o.lease_until_ms <= $4)"
       " ORDER BY b.priority DESC, b.expires_ms, b.seq LIMIT 1)"
       " AND s.entries > s.completed + s.failed AND s.lease_until_ms <= $4"
-      " ORDER BY s.number LIMIT $5 /* FOR UPDATE OF s SKIP LOCKED */)"
+      " ORDER BY s.number LIMIT $5 /*PG FOR UPDATE OF s SKIP LOCKED*/)"
       " RETURNING batch_seq, number, token, first_entry, entries, completed + failed",
       {owner, to_ms(lease_until), model, to_ms(now), limit, std::int64_t{begin}, to_ms(wall_now)},
       [&](const sql::Row& row) {
@@ -155,11 +155,13 @@ void Store::release_all_leases() {
 void Store::fence(const BatchId& id) {
   sql_.execute(
       "UPDATE spans SET token = token + 1, owner = NULL, lease_until_ms = 0"
-      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1)",
+      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1 /*PG FOR NO KEY UPDATE*/)",
       {id.value});
 }
 
 std::vector<std::uint32_t> Store::finished_indices(const SpanKey& span) {
+  // A commit that nobody heard of may still be under way.
+  sql_.execute_later("SELECT seq FROM batches WHERE id = $1 /*PG FOR NO KEY UPDATE*/", {span.batch.value});
   std::vector<std::uint32_t> indices;
   sql_.execute(
       "SELECT entries FROM result_groups"
@@ -180,7 +182,7 @@ bool Store::save_results(const ResultGroup& group) {
       " cached_tokens = cached_tokens + $4, output_tokens = output_tokens + $5,"
       " reasoning_tokens = reasoning_tokens + $6"
       " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $7 AND status IN ('validating', 'in_progress', "
-      "'cancelling'))"
+      "'cancelling') /*PG FOR NO KEY UPDATE*/)"
       " AND number = $8 AND token = $9 RETURNING batch_seq",
       {completed, std::int64_t{failed}, group.usage.input, group.usage.cached, group.usage.output,
        group.usage.reasoning, group.span.batch.value, group.span.number, group.token},
@@ -188,7 +190,7 @@ bool Store::save_results(const ResultGroup& group) {
   if (!batch_seq) return false;
 
   const std::string entries = encode_entries(group.entries);
-  sql_.execute(
+  sql_.execute_later(
       "INSERT INTO result_groups (batch_seq, span_number, entries, lines, lines_size) VALUES ($1, $2, $3, $4, $5)",
       {*batch_seq, group.span.number, sql::Blob{entries}, sql::Blob{compress(group.lines)},
        static_cast<std::int64_t>(group.lines.size())});
@@ -279,7 +281,8 @@ std::optional<Timestamp> Store::first_end_with_results() {
 std::int64_t Store::purge_results(Timestamp ended_by, std::int64_t limit) {
   return sql_.execute(
       "DELETE FROM result_groups WHERE seq IN (SELECT seq FROM result_groups WHERE batch_seq = (" PENSTOCK_HOLDERS
-      "SELECT MIN(seq) FROM batches WHERE seq IN (SELECT seq FROM holders) AND " PENSTOCK_ENDED " <= $1) LIMIT $2)",
+      "SELECT MIN(seq) FROM batches WHERE seq IN (SELECT seq FROM holders) AND " PENSTOCK_ENDED
+      " <= $1) LIMIT $2 /*PG FOR UPDATE SKIP LOCKED*/)",
       {to_ms(ended_by), limit});
 }
 

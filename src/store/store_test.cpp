@@ -7,6 +7,8 @@
 #include <numeric>
 #include <set>
 
+#include "testing/database.h"
+
 namespace penstock {
 namespace {
 
@@ -38,9 +40,9 @@ class ExplainingConnection : public sql::Connection {
   sql::Connection& inner_;
 };
 
-class StoreTest : public testing::Test {
+class StoreTest : public testing::TestWithParam<Driver> {
  protected:
-  StoreTest() : connection(sql::open_sqlite(":memory:")), store(*connection) { store.migrate(); }
+  StoreTest() : database(GetParam()), connection(database.open_alone()), store(*connection) { store.migrate(); }
 
   File add_file(const std::string& id, const std::string& purpose = "batch",
                 std::optional<Timestamp> expires_at = std::nullopt) {
@@ -148,42 +150,49 @@ class StoreTest : public testing::Test {
     return rows;
   }
 
+  TestDatabase database;
   std::unique_ptr<sql::Connection> connection;
   Store store;
 };
+INSTANTIATE_TEST_SUITE_P(On, StoreTest, testing::ValuesIn(drivers()), driver_name);
+
+// How SQLite answers statements.
+class PlansTest : public StoreTest {};
+INSTANTIATE_TEST_SUITE_P(On, PlansTest, testing::Values(Driver::sqlite), driver_name);
 
 // --- schema
 
-TEST_F(StoreTest, MigratingAgainChangesNothing) {
+TEST_P(StoreTest, MigratingAgainChangesNothing) {
   add_file("file-1");
   store.migrate();
   EXPECT_TRUE(store.find_file(FileId{"file-1"}, kNow));
 }
 
-TEST(SchemaTest, AnEarlierOneIsBroughtForwardVersionByVersionOnce) {
-  const auto connection = sql::open_sqlite(":memory:");
-  Store store(*connection);
-  std::vector<std::string_view> scripts = {"CREATE TABLE t (a BIGINT); INSERT INTO t VALUES (1)"};
-  const auto migrate = [&] { sql::transaction(*connection, [&] { store.migrate(scripts); }); };
+TEST_P(StoreTest, AnEarlierSchemaIsBroughtForwardVersionByVersionOnce) {
+  const TestDatabase other(GetParam());
+  const auto session = other.open_alone();
+  Store empty(*session);
+  std::vector<SchemaScript> scripts = {{"CREATE TABLE t (a BIGINT); INSERT INTO t VALUES (1)"}};
+  const auto migrate = [&] { sql::transaction(*session, [&] { empty.migrate(scripts); }); };
   const auto b = [&] {
     std::int64_t value = 0;
-    connection->execute("SELECT b FROM t", {}, [&](const sql::Row& row) { value = row.integer(0); });
+    session->execute("SELECT b FROM t", {}, [&](const sql::Row& row) { value = row.integer(0); });
     return value;
   };
   migrate();
   scripts.insert(scripts.end(),
-                 {"ALTER TABLE t ADD COLUMN b BIGINT; UPDATE t SET b = 10 * a", "UPDATE t SET b = b + 1"});
+                 {{"ALTER TABLE t ADD COLUMN b BIGINT; UPDATE t SET b = 10 * a"}, {"UPDATE t SET b = b + 1"}});
   migrate();
   EXPECT_EQ(b(), 11);
-  scripts.push_back("UPDATE t SET b = b + 100; no statement");
+  scripts.push_back({"UPDATE t SET b = b + 100; no statement"});
   EXPECT_THROW(migrate(), sql::Failure);
   scripts.pop_back();
   migrate();
   EXPECT_EQ(b(), 11);
 }
 
-TEST_F(StoreTest, RefusesASchemaOfANewerProgramInOneLine) {
-  connection->execute_script("UPDATE schema_version SET version = 99");
+TEST_P(StoreTest, RefusesASchemaOfANewerProgramInOneLine) {
+  connection->execute_script("UPDATE schema_version SET version = 99; UPDATE schema_oldest_program SET version = 98");
   try {
     store.migrate();
     FAIL();
@@ -193,9 +202,28 @@ TEST_F(StoreTest, RefusesASchemaOfANewerProgramInOneLine) {
   }
 }
 
+TEST_P(StoreTest, AnEarlierProgramGoesOnBesideNewerOnesWhoseSchemasLetIt) {
+  const TestDatabase other(GetParam());
+  const auto session = other.open_alone();
+  Store empty(*session);
+  const std::vector<SchemaScript> scripts = {{"CREATE TABLE t (a BIGINT)"},
+                                             {"ALTER TABLE t ADD COLUMN b BIGINT DEFAULT 7", true},
+                                             {"ALTER TABLE t ADD COLUMN c BIGINT DEFAULT 7", true},
+                                             {"ALTER TABLE t DROP COLUMN a"}};
+  const auto migrate = [&](std::size_t version) {
+    sql::transaction(*session, [&] { empty.migrate(std::span(scripts).first(version)); });
+  };
+  for (const std::size_t version : {1, 2, 3}) migrate(version);
+  for (const std::size_t version : {1, 2, 3}) migrate(version);
+  session->execute("INSERT INTO t (a, b, c) VALUES (1, 2, 3)", {});
+  migrate(4);
+  for (const std::size_t version : {1, 2, 3}) EXPECT_THROW(migrate(version), UsageError) << version;
+  migrate(4);
+}
+
 // --- files
 
-TEST_F(StoreTest, AFileComesBackAsItWasPut) {
+TEST_P(StoreTest, AFileComesBackAsItWasPut) {
   File file{FileId{"file-1"}, "a \"b\" ü\n.jsonl", "batch", 5'000'000'000, kNow, kNow + std::chrono::hours(720)};
   store.insert_file(file);
   const File found = store.find_file(file.id, kNow).value();
@@ -207,7 +235,7 @@ TEST_F(StoreTest, AFileComesBackAsItWasPut) {
   EXPECT_FALSE(store.find_file(FileId{"file-2"}, kNow));
 }
 
-TEST_F(StoreTest, WhatTheCheckOfAFileFoundIsKept) {
+TEST_P(StoreTest, WhatTheCheckOfAFileFoundIsKept) {
   File file = add_file("file-1");
   EXPECT_FALSE(store.find_file(file.id, kNow)->checked);
   file.id.value = "file-2";
@@ -216,7 +244,7 @@ TEST_F(StoreTest, WhatTheCheckOfAFileFoundIsKept) {
   EXPECT_EQ(store.find_file(file.id, kNow)->checked, file.checked);
 }
 
-TEST_F(StoreTest, PagingSeesEachFileOnceWhileOthersComeAndGo) {
+TEST_P(StoreTest, PagingSeesEachFileOnceWhileOthersComeAndGo) {
   for (const bool ascending : {false, true}) {
     std::set<std::string> kept;
     for (int i = 0; i < 20; ++i) kept.insert(add_file(fmt::format("file-{}-{}", ascending, i), "keep").id.value);
@@ -237,7 +265,7 @@ TEST_F(StoreTest, PagingSeesEachFileOnceWhileOthersComeAndGo) {
   }
 }
 
-TEST_F(StoreTest, FilesAreListedNewestFirstByDefault) {
+TEST_P(StoreTest, FilesAreListedNewestFirstByDefault) {
   for (const char* id : {"file-a", "file-c", "file-b"}) add_file(id);
   auto page = store.list_files({}, kNow).value();
   ASSERT_EQ(page.items.size(), 3u);
@@ -248,7 +276,7 @@ TEST_F(StoreTest, FilesAreListedNewestFirstByDefault) {
   EXPECT_TRUE(store.list_files({{}, 2, false, {}}, kNow).value().has_more);
 }
 
-TEST_F(StoreTest, AllFileIdsAreThoseThatAreNotDeleted) {
+TEST_P(StoreTest, AllFileIdsAreThoseThatAreNotDeleted) {
   for (const char* id : {"file-a", "file-b", "file-c"}) add_file(id);
   ASSERT_TRUE(store.delete_file(FileId{"file-b"}, kNow));
   auto ids = store.all_file_ids();
@@ -256,7 +284,7 @@ TEST_F(StoreTest, AllFileIdsAreThoseThatAreNotDeleted) {
   EXPECT_EQ(ids, (std::vector<FileId>{{"file-a"}, {"file-c"}}));
 }
 
-TEST_F(StoreTest, UnknownFilesAreToldInTheWordsOfTheContract) {
+TEST_P(StoreTest, UnknownFilesAreToldInTheWordsOfTheContract) {
   const auto deleted = store.delete_file(FileId{"file-x"}, kNow);
   EXPECT_EQ(deleted.error().kind, Error::Kind::not_found);
   EXPECT_EQ(deleted.error().message, "No such File object: file-x");
@@ -266,7 +294,7 @@ TEST_F(StoreTest, UnknownFilesAreToldInTheWordsOfTheContract) {
   EXPECT_EQ(listed.error().param, "after");
 }
 
-TEST_F(StoreTest, TheInputOfAnUnfinishedBatchIsNotDeleted) {
+TEST_P(StoreTest, TheInputOfAnUnfinishedBatchIsNotDeleted) {
   const BatchId batch = add_batch("batch_1");
   const File file = add_file("file-in-batch_1");
   EXPECT_EQ(store.find_batch(batch)->input_bytes, 7);
@@ -279,7 +307,7 @@ TEST_F(StoreTest, TheInputOfAnUnfinishedBatchIsNotDeleted) {
   EXPECT_EQ(store.delete_file(file.id, kNow).error().kind, Error::Kind::not_found);
 }
 
-TEST_F(StoreTest, AFileIsGoneFromTheMomentOfItsExpiryBeforeAnybodySweeps) {
+TEST_P(StoreTest, AFileIsGoneFromTheMomentOfItsExpiryBeforeAnybodySweeps) {
   const File file = add_file("file-1", "user_data", kExpiry);
   EXPECT_TRUE(store.find_file(file.id, kExpiry - kTick));
   EXPECT_EQ(store.list_files({}, kExpiry - kTick)->items.size(), 1u);
@@ -289,7 +317,7 @@ TEST_F(StoreTest, AFileIsGoneFromTheMomentOfItsExpiryBeforeAnybodySweeps) {
   EXPECT_EQ(store.all_file_ids().size(), 1u);
 }
 
-TEST_F(StoreTest, ExpiryRemovesTheFilesThatAreLateAndTheyStillMarkTheirPlace) {
+TEST_P(StoreTest, ExpiryRemovesTheFilesThatAreLateAndTheyStillMarkTheirPlace) {
   const File stays = add_file("file-1"), late = add_file("file-2", "batch", kExpiry);
   const File later = add_file("file-3", "batch", kExpiry + kTick);
   EXPECT_EQ(store.next_file_expiry(), kExpiry);
@@ -301,7 +329,7 @@ TEST_F(StoreTest, ExpiryRemovesTheFilesThatAreLateAndTheyStillMarkTheirPlace) {
   EXPECT_FALSE(store.next_file_expiry());
 }
 
-TEST_F(StoreTest, ExpirySparesTheInputOfABatchUntilThatHasEnded) {
+TEST_P(StoreTest, ExpirySparesTheInputOfABatchUntilThatHasEnded) {
   const BatchId batch = add_batch("batch_1");
   const File file = add_file("file-in-batch_1", "batch", kExpiry);
   EXPECT_FALSE(store.next_file_expiry());
@@ -312,7 +340,7 @@ TEST_F(StoreTest, ExpirySparesTheInputOfABatchUntilThatHasEnded) {
   EXPECT_EQ(store.expire_files(kExpiry), std::vector<FileId>{file.id});
 }
 
-TEST_F(StoreTest, FilesThatExpireAreFoundByTheirIndex) {
+TEST_P(PlansTest, FilesThatExpireAreFoundByTheirIndex) {
   ExplainingConnection explaining(*connection);
   Store explained(explaining);
   explained.next_file_expiry();
@@ -325,7 +353,7 @@ TEST_F(StoreTest, FilesThatExpireAreFoundByTheirIndex) {
 
 // --- batches
 
-TEST_F(StoreTest, TheOutputOfABatchThatIsRetriedIsNotDeletedBeforeItsAnswersAreTakenOver) {
+TEST_P(StoreTest, TheOutputOfABatchThatIsRetriedIsNotDeletedBeforeItsAnswersAreTakenOver) {
   const BatchId old = add_ended(2, 1);
   const Batch retry = retry_of(old).value();
   EXPECT_EQ(store.delete_file({"file-out"}, kNow).error().code, "file_in_use");
@@ -333,7 +361,7 @@ TEST_F(StoreTest, TheOutputOfABatchThatIsRetriedIsNotDeletedBeforeItsAnswersAreT
   EXPECT_TRUE(store.delete_file({"file-out"}, kNow));
 }
 
-TEST_F(StoreTest, ARequestWithItsKeyIsRememberedForADay) {
+TEST_P(StoreTest, ARequestWithItsKeyIsRememberedForADay) {
   const IdempotencyKey key{"/v1/batches k", "a hash"};
   EXPECT_EQ(store.recall(key, kNow).value(), std::nullopt);
   store.remember(key, "batch_1", kNow);
@@ -347,7 +375,7 @@ TEST_F(StoreTest, ARequestWithItsKeyIsRememberedForADay) {
   EXPECT_EQ(store.recall({key.key, "another"}, next_day).value(), "batch_2");
 }
 
-TEST_F(StoreTest, ABatchComesBackAsItWasPut) {
+TEST_P(StoreTest, ABatchComesBackAsItWasPut) {
   Batch batch = make_batch("batch_1");
   batch.metadata = Metadata{{"z", "1"}, {"a", "\"quoted\" \U0001F600\n"}, {"", ""}};
   batch.output_expires_after_seconds = 3600;
@@ -368,7 +396,7 @@ TEST_F(StoreTest, ABatchComesBackAsItWasPut) {
   EXPECT_FALSE(store.find_batch(BatchId{"batch_2"})->metadata);
 }
 
-TEST_F(StoreTest, TheQueueHoldsAsManyBatchesAsItsDepth) {
+TEST_P(StoreTest, TheQueueHoldsAsManyBatchesAsItsDepth) {
   const QueueLimits limits{.depth = 20, .queued_total = 0};
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(store.insert_batch(make_batch(fmt::format("batch_{}", i)), limits));
   const auto refused = store.insert_batch(make_batch("batch_20"), limits);
@@ -381,7 +409,7 @@ TEST_F(StoreTest, TheQueueHoldsAsManyBatchesAsItsDepth) {
   EXPECT_TRUE(store.insert_batch(make_batch("batch_20"), limits));
 }
 
-TEST_F(StoreTest, TheQueueHoldsAsManyLinesAsItsTotal) {
+TEST_P(StoreTest, TheQueueHoldsAsManyLinesAsItsTotal) {
   const QueueLimits limits{.depth = 0, .queued_total = 1000};
   add_running("batch_1", 1000);
   const auto refused = store.insert_batch(make_batch("batch_2"), limits);
@@ -397,7 +425,7 @@ TEST_F(StoreTest, TheQueueHoldsAsManyLinesAsItsTotal) {
   EXPECT_FALSE(store.insert_batch(make_batch("batch_3"), limits));
 }
 
-TEST_F(StoreTest, PagingSeesEachBatchOnceNewestFirstWhileOthersCome) {
+TEST_P(StoreTest, PagingSeesEachBatchOnceNewestFirstWhileOthersCome) {
   for (int i = 0; i < 10; ++i) add_batch(fmt::format("batch_{}", i));
   std::vector<std::string> seen;
   std::optional<BatchId> after;
@@ -413,7 +441,7 @@ TEST_F(StoreTest, PagingSeesEachBatchOnceNewestFirstWhileOthersCome) {
   EXPECT_EQ(store.list_batches(BatchId{"batch_x"}, 3).error().message, "No batch found with id 'batch_x'.");
 }
 
-TEST_F(StoreTest, UnfinishedBatchesAreToldOldestFirst) {
+TEST_P(StoreTest, UnfinishedBatchesAreToldOldestFirst) {
   std::vector<BatchId> expected;
   for (const BatchStatus status :
        {cancelling, completed, validating, failed, finalizing, cancelled, in_progress, expired}) {
@@ -423,7 +451,7 @@ TEST_F(StoreTest, UnfinishedBatchesAreToldOldestFirst) {
   EXPECT_EQ(store.unfinished_batches(), expected);
 }
 
-TEST_F(StoreTest, OfTwoMovesThatCrossOneWins) {
+TEST_P(StoreTest, OfTwoMovesThatCrossOneWins) {
   const BatchId id = add_running("batch_1", 10);
   EXPECT_FALSE(store.start_batch(id, "m", 20));
   EXPECT_FALSE(store.fail_batch(id, {}, 0, kNow));
@@ -440,7 +468,7 @@ TEST_F(StoreTest, OfTwoMovesThatCrossOneWins) {
   EXPECT_FALSE(store.find_file(output.id, kNow));
 }
 
-TEST_F(StoreTest, AFailedBatchKeepsItsErrors) {
+TEST_P(StoreTest, AFailedBatchKeepsItsErrors) {
   const BatchId id = add_batch("batch_1");
   ASSERT_TRUE(store.fail_batch(id, {{"invalid_json_line", "Not \"JSON\".", {}, 3}, {"empty_file", "Empty.", "url", {}}},
                                250, kNow));
@@ -457,7 +485,7 @@ TEST_F(StoreTest, AFailedBatchKeepsItsErrors) {
   EXPECT_FALSE(batch.errors[1].line);
 }
 
-TEST_F(StoreTest, CancelFollowsItsTable) {
+TEST_P(StoreTest, CancelFollowsItsTable) {
   const std::pair<BatchStatus, std::optional<BatchStatus>> table[] = {{validating, cancelling},
                                                                       {in_progress, cancelling},
                                                                       {finalizing, cancelling},
@@ -481,7 +509,7 @@ TEST_F(StoreTest, CancelFollowsItsTable) {
   EXPECT_EQ(store.request_cancel(BatchId{"batch_x"}, kNow).error().kind, Error::Kind::not_found);
 }
 
-TEST_F(StoreTest, PauseAndResumeFollowTheirTable) {
+TEST_P(StoreTest, PauseAndResumeFollowTheirTable) {
   for (const BatchStatus status :
        {validating, in_progress, finalizing, completed, failed, expired, cancelling, cancelled}) {
     const BatchId id = add_in(fmt::format("batch_{}", to_string(status)), status);
@@ -499,7 +527,7 @@ TEST_F(StoreTest, PauseAndResumeFollowTheirTable) {
   EXPECT_EQ(store.set_paused({"batch_x"}, kNow).error().kind, Error::Kind::not_found);
 }
 
-TEST_F(StoreTest, NoSpanOfAPausedBatchIsClaimed) {
+TEST_P(StoreTest, NoSpanOfAPausedBatchIsClaimed) {
   const BatchId first = add_running("batch_1", 10);
   const BatchId second = add_running("batch_2", 10);
   store.set_paused(first, kNow).value();
@@ -509,7 +537,7 @@ TEST_F(StoreTest, NoSpanOfAPausedBatchIsClaimed) {
   EXPECT_EQ(claim(1).at(0).key.batch, first);
 }
 
-TEST_F(StoreTest, ARetryIsABatchOverTheSameFileInTheSameWay) {
+TEST_P(StoreTest, ARetryIsABatchOverTheSameFileInTheSameWay) {
   const BatchId id = add_ended(10, 7);
   const Batch old = store.find_batch(id).value();
   const Batch retry = retry_of(id).value();
@@ -527,7 +555,7 @@ TEST_F(StoreTest, ARetryIsABatchOverTheSameFileInTheSameWay) {
   EXPECT_EQ(retry.counts, (Counts{10, 0, 0}));
 }
 
-TEST_F(StoreTest, WhatCannotBeRetriedIsToldWhy) {
+TEST_P(StoreTest, WhatCannotBeRetriedIsToldWhy) {
   const auto told = [&](const BatchId& id) { return retry_of(id).error(); };
   EXPECT_EQ(told({"batch_x"}).kind, Error::Kind::not_found);
   for (const BatchStatus status : {validating, in_progress, finalizing, cancelling, failed}) {
@@ -542,14 +570,14 @@ TEST_F(StoreTest, WhatCannotBeRetriedIsToldWhy) {
   EXPECT_NE(told(faulty).message.find("its input file has faults"), std::string::npos);
 }
 
-TEST_F(StoreTest, ARetryNeedsRoomForTheLinesThatItRuns) {
+TEST_P(StoreTest, ARetryNeedsRoomForTheLinesThatItRuns) {
   const BatchId id = add_ended(10, 7);
   EXPECT_EQ(retry_of(id, {0, 2}).error().kind, Error::Kind::queue_full);
   EXPECT_TRUE(retry_of(id, {0, 3}));
   EXPECT_EQ(retry_of(id, {1, 0}).error().kind, Error::Kind::queue_full);
 }
 
-TEST_F(StoreTest, ABatchIsNotPausedAnyMoreWhenItIsCancelledOrAllItsLinesAreDone) {
+TEST_P(StoreTest, ABatchIsNotPausedAnyMoreWhenItIsCancelledOrAllItsLinesAreDone) {
   const BatchId first = add_running("batch_1", 1), second = add_running("batch_2", 1);
   for (const BatchId& id : {first, second}) store.set_paused(id, kNow).value();
   ASSERT_TRUE(store.advance(first, in_progress, finalizing, kNow));
@@ -557,7 +585,7 @@ TEST_F(StoreTest, ABatchIsNotPausedAnyMoreWhenItIsCancelledOrAllItsLinesAreDone)
   EXPECT_FALSE(store.request_cancel(second, kNow)->paused_at);
 }
 
-TEST_F(StoreTest, WhatARetryTakesOverIsReadByNobodyBeforeItStarts) {
+TEST_P(StoreTest, WhatARetryTakesOverIsReadByNobodyBeforeItStarts) {
   const BatchId id = retry_of(add_ended(2, 1)).value().id;
   ASSERT_TRUE(store.begin_retry(id, 2));
   ResultGroup kept;
@@ -574,7 +602,7 @@ TEST_F(StoreTest, WhatARetryTakesOverIsReadByNobodyBeforeItStarts) {
   EXPECT_EQ(store.saved_lines(id, place, 1), "a1\n");
 }
 
-TEST_F(StoreTest, WhatARetryThatIsCancelledBeforeItStartsTookOverIsReadOnceItHasEnded) {
+TEST_P(StoreTest, WhatARetryThatIsCancelledBeforeItStartsTookOverIsReadOnceItHasEnded) {
   const BatchId id = retry_of(add_ended(2, 1)).value().id;
   const BatchId other = add_running("batch_other", 4);
   ResultGroup kept;
@@ -597,7 +625,7 @@ TEST_F(StoreTest, WhatARetryThatIsCancelledBeforeItStartsTookOverIsReadOnceItHas
   EXPECT_EQ(store.saved_lines(id, place, 1), "a1\n");
 }
 
-TEST_F(StoreTest, ARetryStartsWithTheAnswersThatWereTakenOver) {
+TEST_P(StoreTest, ARetryStartsWithTheAnswersThatWereTakenOver) {
   const BatchId id = retry_of(add_ended(600, 300)).value().id;
   ResultGroup kept;
   kept.span.batch = id;
@@ -621,14 +649,14 @@ TEST_F(StoreTest, ARetryStartsWithTheAnswersThatWereTakenOver) {
   EXPECT_EQ(store.find_batch(id)->counts.completed, 2) << "it runs already";
 }
 
-TEST_F(StoreTest, ARetryWhoseFileIsNotGoodAnyMoreLeavesNoSpans) {
+TEST_P(StoreTest, ARetryWhoseFileIsNotGoodAnyMoreLeavesNoSpans) {
   const BatchId id = retry_of(add_ended(600, 300)).value().id;
   store.begin_retry(id, 600);
   ASSERT_TRUE(store.fail_batch(id, {}, 1, kNow));
   EXPECT_EQ(store.remaining(id), 0);
 }
 
-TEST_F(StoreTest, FinishingFreezesCountsAndUsageAndInsertsTheFiles) {
+TEST_P(StoreTest, FinishingFreezesCountsAndUsageAndInsertsTheFiles) {
   const BatchId id = add_running("batch_1", 600);
   const auto spans = claim(2);
   ASSERT_TRUE(store.save_results(answers(spans[0], 0, 512)));
@@ -655,7 +683,7 @@ TEST_F(StoreTest, FinishingFreezesCountsAndUsageAndInsertsTheFiles) {
 
 // --- spans
 
-TEST_F(StoreTest, ABatchIsCutIntoSpansThatCoverItsPlanOnce) {
+TEST_P(StoreTest, ABatchIsCutIntoSpansThatCoverItsPlanOnce) {
   for (const std::int64_t total : {1, 511, 512, 513, 1024, 50'000}) {
     add_running(fmt::format("batch_{}", total), total, fmt::format("m{}", total));
     std::uint32_t next = 0;
@@ -672,13 +700,13 @@ TEST_F(StoreTest, ABatchIsCutIntoSpansThatCoverItsPlanOnce) {
   EXPECT_EQ(store.find_batch(empty)->status, in_progress);
 }
 
-TEST_F(StoreTest, AMillionLinesBecomeSomeTwoThousandSpans) {
+TEST_P(StoreTest, AMillionLinesBecomeSomeTwoThousandSpans) {
   const BatchId id = add_running("batch_1", 1'000'000);
   EXPECT_EQ(count("spans"), 1954);
   EXPECT_EQ(store.remaining(id), 1'000'000);
 }
 
-TEST_F(StoreTest, AClaimServesOneBatchTheOldestFirst) {
+TEST_P(StoreTest, AClaimServesOneBatchTheOldestFirst) {
   const BatchId first = add_running("batch_z", 1024);
   add_running("batch_other", 2048, "other");
   const BatchId second = add_running("batch_a", 1024);
@@ -696,7 +724,7 @@ TEST_F(StoreTest, AClaimServesOneBatchTheOldestFirst) {
   EXPECT_TRUE(claim(9).empty());
 }
 
-TEST_F(StoreTest, PriorityGoesBeforeArrivalAndMayChangeWhileWaiting) {
+TEST_P(StoreTest, PriorityGoesBeforeArrivalAndMayChangeWhileWaiting) {
   const BatchId low = add_running("batch_low", 10, "m", -1);
   const BatchId normal = add_running("batch_normal", 10);
   const BatchId high = add_running("batch_high", 10, "m", 1);
@@ -721,7 +749,7 @@ TEST_F(StoreTest, PriorityGoesBeforeArrivalAndMayChangeWhileWaiting) {
   EXPECT_EQ(store.find_batch(ended)->priority, 0);
 }
 
-TEST_F(StoreTest, AClaimSaysWhetherItsLinesAreDeduped) {
+TEST_P(StoreTest, AClaimSaysWhetherItsLinesAreDeduped) {
   add_running("batch_1", 1);
   EXPECT_FALSE(claim(1).at(0).dedupe);
   Batch batch = make_batch("batch_2");
@@ -731,7 +759,7 @@ TEST_F(StoreTest, AClaimSaysWhetherItsLinesAreDeduped) {
   EXPECT_TRUE(claim(1).at(0).dedupe);
 }
 
-TEST_F(StoreTest, ABatchWaitsUntilItsFirstClaim) {
+TEST_P(StoreTest, ABatchWaitsUntilItsFirstClaim) {
   const BatchId id = add_running("batch_1", 1024);
   EXPECT_TRUE(is_waiting(store.find_batch(id).value()));
   EXPECT_TRUE(store.claim_spans("w", "m", 1, false, kEarly, kLate, kNow).empty());
@@ -741,14 +769,14 @@ TEST_F(StoreTest, ABatchWaitsUntilItsFirstClaim) {
   EXPECT_EQ(store.find_batch(id)->in_progress_at, kNow) << "it begins once";
 }
 
-TEST_F(StoreTest, ABatchThatHasExpiredIsNotClaimed) {
+TEST_P(StoreTest, ABatchThatHasExpiredIsNotClaimed) {
   add_running("batch_1", 512);
   const Timestamp end = kNow + std::chrono::hours(24);
   EXPECT_TRUE(store.claim_spans("w", "m", 1, true, kEarly, kLate, end).empty());
   EXPECT_EQ(store.claim_spans("w", "m", 1, true, kEarly, kLate, end - Millis(1)).size(), 1u);
 }
 
-TEST_F(StoreTest, ALeasedSpanIsNotClaimedUntilItsLeaseEnds) {
+TEST_P(StoreTest, ALeasedSpanIsNotClaimedUntilItsLeaseEnds) {
   add_running("batch_1", 512);
   const auto first = claim(1, "w1", kEarly);
   ASSERT_EQ(first.size(), 1u);
@@ -758,7 +786,7 @@ TEST_F(StoreTest, ALeasedSpanIsNotClaimedUntilItsLeaseEnds) {
   EXPECT_GT(second[0].token, first[0].token);
 }
 
-TEST_F(StoreTest, RenewingKeepsOneSpanForWhoClaimedItLast) {
+TEST_P(StoreTest, RenewingKeepsOneSpanForWhoClaimedItLast) {
   add_running("batch_1", 1024);
   const auto spans = claim(2, "w1");
   ASSERT_EQ(spans.size(), 2u);
@@ -768,7 +796,7 @@ TEST_F(StoreTest, RenewingKeepsOneSpanForWhoClaimedItLast) {
   EXPECT_EQ(numbers(claim(9, "w2", kLate + Millis(1))), std::vector<std::int64_t>{1});
 }
 
-TEST_F(StoreTest, AStaleTokenChangesNothing) {
+TEST_P(StoreTest, AStaleTokenChangesNothing) {
   const BatchId id = add_running("batch_1", 512);
   const ClaimedSpan stale = claim(1, "w1", kEarly).at(0);
   ASSERT_TRUE(store.save_results(answers(stale, 0, 10)));
@@ -783,7 +811,7 @@ TEST_F(StoreTest, AStaleTokenChangesNothing) {
   EXPECT_TRUE(store.save_results(answers(fresh, 10, 20)));
 }
 
-TEST_F(StoreTest, AReleasedSpanIsOpenAgainAndKnowsWhatIsDone) {
+TEST_P(StoreTest, AReleasedSpanIsOpenAgainAndKnowsWhatIsDone) {
   const BatchId id = add_running("batch_1", 512);
   const ClaimedSpan span = claim(1, "w1").at(0);
   ASSERT_TRUE(store.save_results(answers(span, 0, 100)));
@@ -798,14 +826,14 @@ TEST_F(StoreTest, AReleasedSpanIsOpenAgainAndKnowsWhatIsDone) {
   EXPECT_EQ(store.remaining(id), 402);
 }
 
-TEST_F(StoreTest, AtAStartAllLeasesAreReleased) {
+TEST_P(StoreTest, AtAStartAllLeasesAreReleased) {
   add_running("batch_1", 2048);
   ASSERT_EQ(claim(3, "gone").size(), 3u);
   store.release_all_leases();
   EXPECT_EQ(claim(9).size(), 4u);
 }
 
-TEST_F(StoreTest, AFinishedSpanIsNotClaimedAgain) {
+TEST_P(StoreTest, AFinishedSpanIsNotClaimedAgain) {
   const BatchId id = add_running("batch_1", 600);
   const ClaimedSpan span = claim(1).at(0);
   ASSERT_TRUE(store.save_results(answers(span, 0, 256)));
@@ -814,14 +842,14 @@ TEST_F(StoreTest, AFinishedSpanIsNotClaimedAgain) {
   EXPECT_EQ(store.remaining(id), 88);
 }
 
-TEST_F(StoreTest, ASpanNeverHoldsMoreLinesThanItHas) {
+TEST_P(StoreTest, ASpanNeverHoldsMoreLinesThanItHas) {
   add_running("batch_1", 512);
   const ClaimedSpan span = claim(1).at(0);
   ASSERT_TRUE(store.save_results(answers(span, 0, 512)));
   EXPECT_THROW(store.save_results(answers(span, 0, 1)), sql::Failure);
 }
 
-TEST_F(StoreTest, AFencedBatchRefusesTheResultsOfEarlierClaims) {
+TEST_P(StoreTest, AFencedBatchRefusesTheResultsOfEarlierClaims) {
   const BatchId id = add_running("batch_1", 1024), other = add_running("batch_2", 512);
   auto spans = claim(2);
   spans.push_back(claim(1).at(0));  // of the other one
@@ -833,7 +861,7 @@ TEST_F(StoreTest, AFencedBatchRefusesTheResultsOfEarlierClaims) {
   EXPECT_EQ(store.find_batch(other)->counts.completed, 1);
 }
 
-TEST_F(StoreTest, LinesInFlightAtACancelAreSavedButNoneIsClaimed) {
+TEST_P(StoreTest, LinesInFlightAtACancelAreSavedButNoneIsClaimed) {
   const BatchId id = add_running("batch_1", 1024);
   const ClaimedSpan span = claim(1).at(0);
   ASSERT_TRUE(store.request_cancel(id, kNow));
@@ -842,7 +870,7 @@ TEST_F(StoreTest, LinesInFlightAtACancelAreSavedButNoneIsClaimed) {
   EXPECT_EQ(store.find_batch(id)->counts, (Counts{1024, 2, 0}));
 }
 
-TEST_F(StoreTest, DemandsAreThoseOfBatchesThatHaveLinesToRunNowInTheOrderOfTheQueue) {
+TEST_P(StoreTest, DemandsAreThoseOfBatchesThatHaveLinesToRunNowInTheOrderOfTheQueue) {
   const auto demands = [&](Timestamp now = kNow) {
     std::string all;
     for (const Demand& demand : store.demands(now)) all += fmt::format("{}{} ", demand.model, demand.priority);
@@ -867,7 +895,9 @@ TEST_F(StoreTest, DemandsAreThoseOfBatchesThatHaveLinesToRunNowInTheOrderOfTheQu
   ASSERT_TRUE(store.save_results(answers(span, 0, 3)));
   EXPECT_EQ(demands(), "c1 b-1 ");
   EXPECT_EQ(demands(kNow + std::chrono::hours(24)), "") << "they are late";
+}
 
+TEST_P(PlansTest, DemandsAreFoundByTheIndexOfUnfinishedBatches) {
   ExplainingConnection explaining(*connection);
   Store(explaining).demands(kNow);
   EXPECT_NE(explaining.plan.find("USING INDEX batches_unfinished"), std::string::npos) << explaining.plan;
@@ -875,7 +905,7 @@ TEST_F(StoreTest, DemandsAreThoseOfBatchesThatHaveLinesToRunNowInTheOrderOfTheQu
   EXPECT_EQ(explaining.plan.find("ORDER BY"), std::string::npos) << explaining.plan;  // no sorting
 }
 
-TEST_F(StoreTest, OpenSpansAreFoundByTheirIndex) {
+TEST_P(PlansTest, OpenSpansAreFoundByTheirIndex) {
   ExplainingConnection explaining(*connection);
   Store explained(explaining);
   const BatchId id = add_running("batch_1", 2048);
@@ -892,7 +922,7 @@ TEST_F(StoreTest, OpenSpansAreFoundByTheirIndex) {
 
 // --- results
 
-TEST_F(StoreTest, GroupsComeBackInTheOrderOfSpans) {
+TEST_P(StoreTest, GroupsComeBackInTheOrderOfSpans) {
   const BatchId id = add_running("batch_1", 2048);
   const auto spans = claim(4);
   const std::vector<ResultGroup> saved = {answers(spans[2], 0, 256), answers(spans[0], 0, 3),
@@ -923,14 +953,14 @@ TEST_F(StoreTest, GroupsComeBackInTheOrderOfSpans) {
   EXPECT_EQ(read({4, 9}).size(), 0u);
 }
 
-TEST_F(StoreTest, ADamagedGroupIsAFailureAndNotAnAnswer) {
+TEST_P(StoreTest, ADamagedGroupIsAFailureAndNotAnAnswer) {
   const BatchId id = add_running("batch_1", 512);
   ASSERT_TRUE(store.save_results(answers(claim(1).at(0), 0, 5)));
   connection->execute("UPDATE result_groups SET lines = $1", {sql::Blob{"not zstd"}});
   EXPECT_THROW(store.for_each_group(id, [](const ResultGroup&) {}), sql::Failure);
 }
 
-TEST_F(StoreTest, SavedLinesComeInTheOrderOfTheirSaving) {
+TEST_P(StoreTest, SavedLinesComeInTheOrderOfTheirSaving) {
   const BatchId id = add_running("batch_1", 1024), other = add_running("batch_2", 512);
   const auto spans = claim(2);
   const ResultGroup first = answers(spans[1], 0, 3), second = answers(spans[0], 4, 6), third = answers(spans[1], 7, 8);
@@ -948,7 +978,7 @@ TEST_F(StoreTest, SavedLinesComeInTheOrderOfTheirSaving) {
   EXPECT_EQ(store.saved_lines(id, place, 1'000), fourth.lines);
 }
 
-TEST_F(StoreTest, ALineIsFoundByItsRequestAndIsAPlaceToGoOnFrom) {
+TEST_P(StoreTest, ALineIsFoundByItsRequestAndIsAPlaceToGoOnFrom) {
   const BatchId id = add_running("batch_1", 1024), other = add_running("batch_2", 512);
   const auto spans = claim(2);
   std::string all;
@@ -967,7 +997,7 @@ TEST_F(StoreTest, ALineIsFoundByItsRequestAndIsAPlaceToGoOnFrom) {
   EXPECT_FALSE(store.find_line(id, 7, place, 100));
 }
 
-TEST_F(StoreTest, FollowersAndThePurgeAreAnsweredFromAnIndex) {
+TEST_P(PlansTest, FollowersAndThePurgeAreAnsweredFromAnIndex) {
   const BatchId id = add_running("batch_1", 512);
   ExplainingConnection explaining(*connection);
   Store explained(explaining);
@@ -981,7 +1011,7 @@ TEST_F(StoreTest, FollowersAndThePurgeAreAnsweredFromAnIndex) {
   EXPECT_EQ(explaining.plan.find("SCAN batches"), std::string::npos) << explaining.plan;
 }
 
-TEST_F(StoreTest, EveryEndHasItsTime) {
+TEST_P(StoreTest, EveryEndHasItsTime) {
   for (const BatchStatus status : {completed, failed, expired, cancelled}) {
     EXPECT_EQ(store.ended_at(add_in(fmt::format("batch_{}", to_string(status)), status)), kNow) << to_string(status);
   }
@@ -990,7 +1020,7 @@ TEST_F(StoreTest, EveryEndHasItsTime) {
   }
 }
 
-TEST_F(StoreTest, PurgingTakesTheGroupsOfEndedBatchesAndNoOthers) {
+TEST_P(StoreTest, PurgingTakesTheGroupsOfEndedBatchesAndNoOthers) {
   const BatchId running = add_running("batch_1", 512), ended = add_running("batch_2", 512);
   const std::vector<ClaimedSpan> spans = {claim(1).at(0), claim(1).at(0)};  // of one batch each
   for (std::uint32_t i = 0; i < 5; ++i) {

@@ -56,6 +56,8 @@ Result<Upload> Store::pending_upload(const UploadId& id, Timestamp now) {
 }
 
 Result<void> Store::insert_part(const UploadPart& part, Timestamp now) {
+  // Its end removes the parts that there are, so it must not end between the two.
+  sql_.execute_later("SELECT id FROM uploads WHERE id = $1 /*PG FOR SHARE*/", {part.upload_id.value});
   const auto upload = pending_upload(part.upload_id, now);
   if (!upload) return upload.error();
   sql_.execute("INSERT INTO upload_parts (id, upload_id, bytes, created_ms) VALUES ($1, $2, $3, $4)",

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "store/store.h"
+#include "testing/database.h"
 
 namespace penstock {
 namespace {
@@ -8,9 +9,9 @@ namespace {
 constexpr Timestamp kNow{Millis(1'764'000'000'000)};
 constexpr Millis kDay = std::chrono::hours(24), kTick{1};
 
-class WorkersTest : public testing::Test {
+class WorkersTest : public testing::TestWithParam<Driver> {
  protected:
-  WorkersTest() : connection(sql::open_sqlite(":memory:")), store(*connection) { store.migrate(); }
+  WorkersTest() : database(GetParam()), connection(database.open_alone()), store(*connection) { store.migrate(); }
 
   std::vector<std::string> known() {
     std::vector<std::string> ids;
@@ -19,15 +20,17 @@ class WorkersTest : public testing::Test {
     return ids;
   }
 
+  TestDatabase database;
   std::unique_ptr<sql::Connection> connection;
   Store store;
 };
+INSTANTIATE_TEST_SUITE_P(On, WorkersTest, testing::ValuesIn(drivers()), driver_name);
 
-TEST_F(WorkersTest, NobodyWasSeenInAnEmptyDatabase) {
+TEST_P(WorkersTest, NobodyWasSeenInAnEmptyDatabase) {
   EXPECT_FALSE(store.worker_last_seen());
 }
 
-TEST_F(WorkersTest, TheNewestSignOfAnyWorkerCounts) {
+TEST_P(WorkersTest, TheNewestSignOfAnyWorkerCounts) {
   store.worker_seen("w1", kNow);
   EXPECT_EQ(store.worker_last_seen(), kNow);
   store.worker_seen("w2", kNow + Millis{7});
@@ -37,7 +40,7 @@ TEST_F(WorkersTest, TheNewestSignOfAnyWorkerCounts) {
   EXPECT_EQ(known(), (std::vector<std::string>{"w1", "w2"}));
 }
 
-TEST_F(WorkersTest, OnlyWorkersNotSeenForADayAreForgotten) {
+TEST_P(WorkersTest, OnlyWorkersNotSeenForADayAreForgotten) {
   store.worker_seen("w1", kNow);
   store.worker_seen("w2", kNow + kTick);
   store.worker_seen("w3", kNow + kDay);
@@ -46,7 +49,7 @@ TEST_F(WorkersTest, OnlyWorkersNotSeenForADayAreForgotten) {
   EXPECT_EQ(known(), (std::vector<std::string>{"w2", "w3"}));
 }
 
-TEST_F(WorkersTest, ASignFromBeforeTheClockWasSetBackDoesNotStayTheNewest) {
+TEST_P(WorkersTest, ASignFromBeforeTheClockWasSetBackDoesNotStayTheNewest) {
   store.worker_seen("w1", kNow + kDay);
   store.worker_seen("w2", kNow + kDay);
   store.worker_seen("w2", kNow);
