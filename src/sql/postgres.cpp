@@ -187,14 +187,13 @@ class Parameters {
 // that one ends the segment. After an error the server skips what is left of the segment.
 class PostgresConnection final : public Connection {
  public:
-  PostgresConnection(const std::string& url, bool read_only)
-      : session_(connect_postgres(url)),
-        begin_(read_only ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN ISOLATION LEVEL READ COMMITTED") {
+  PostgresConnection(const std::string& url, bool read_only) : session_(connect_postgres(url)) {
     // A stopped process must not keep the locks of a transaction. Statements are made for their indexes: a plan that
     // was made while a table was small stays in use when it has grown.
     run_script(
         "SET statement_timeout = '30s'; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '5s';"
-        "SET enable_seqscan = off; SET jit = off;"
+        "SET enable_seqscan = off; SET jit = off; SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL " +
+        std::string(read_only ? "REPEATABLE READ READ ONLY;" : "READ COMMITTED;") +
         "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'");
     PQenterPipelineMode(session_.get());
   }
@@ -218,7 +217,7 @@ class PostgresConnection final : public Connection {
     send(statement, std::span(values.begin(), values.size()));
   }
 
-  void begin() override { execute_later(begin_, {}); }
+  void begin() override { execute_later("BEGIN", {}); }
   void commit() override {
     execute("COMMIT", {}, nullptr);
     // So it answers when a statement has failed before.
@@ -355,7 +354,6 @@ class PostgresConnection final : public Connection {
   }
 
   PostgresSession session_;
-  const std::string_view begin_;
   bool is_usable_ = true;
   int sent_ = 0;  // statements whose results have not been read
   std::string ended_with_;
