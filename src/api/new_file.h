@@ -38,13 +38,17 @@ class FileReceiver {
 };
 
 // Writes the rows of blobs that are durable already. When that fails and `known` does not find them, `remove` takes the
-// blobs away; where nobody can tell, the next start does. Throws what `write` threw.
+// blobs away; where nobody can tell, since a commit that nobody heard of may still be under way, a later start does.
+// Throws what `write` threw.
 template <class Write, class Known, class Remove>
 auto store_rows(Db& db, asio::thread_pool& io, Write write, Known known, Remove remove)
     -> Task<std::invoke_result_t<Write&, Store&>> {
   std::exception_ptr failure;
   try {
     co_return co_await db.write(write);
+  } catch (const sql::Failure& e) {
+    if (e.kind() == sql::Failure::Kind::away) throw;
+    failure = std::current_exception();
   } catch (...) {
     failure = std::current_exception();
   }

@@ -47,5 +47,12 @@ TEST_F(StoreRowsTest, BlobsStayWhenTheirRowsWereWrittenAndNobodyWasTold) {
   EXPECT_EQ(disk.blobs->keys(), std::vector<std::string>{"file-1"});
 }
 
+TEST_F(StoreRowsTest, BlobsStayWhenACommitMayStillBeUnderWay) {
+  faulty.connection.kind = sql::Failure::Kind::away;
+  faulty.connection.statements_left = 1;
+  EXPECT_THROW(store(), sql::Failure);
+  EXPECT_EQ(disk.blobs->keys(), std::vector<std::string>{"file-1"});
+}
+
 }  // namespace
 }  // namespace penstock

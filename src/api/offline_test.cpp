@@ -66,7 +66,8 @@ class OfflineTest : public testing::Test {
   }
   json::value queue() { return json::parse(ask("GET", "/v1/queue").body); }
 
-  Disk disk;
+  FaultyDisk faulty;
+  Disk& disk = faulty.disk;
   asio::io_context loop;
   FakeClock clock{loop};
   Engines engines{loop, clock};
@@ -110,6 +111,22 @@ TEST_F(OfflineTest, ABatchIsRefusedOnceTheLastSignIsOlderThanAMinute) {
   EXPECT_EQ(message(create()), "Worker offline (last seen 3660s ago)");
   sign(clock.now());
   EXPECT_EQ(create().status, 200);
+}
+
+TEST_F(OfflineTest, WhileTheDatabaseIsAwayEverythingIs503) {
+  for (const auto kind : {sql::Failure::Kind::away, sql::Failure::Kind::busy, sql::Failure::Kind::conflict}) {
+    faulty.connection.kind = kind;
+    for (const auto& [method, path] : {std::pair("POST", "/v1/batches/batch_1/cancel"), {"GET", "/v1/batches"}}) {
+      faulty.connection.failures = Sessions::kTries;
+      faulty.connection.statements_left = 0;
+      const Response response = ask(method, path);
+      EXPECT_EQ(response.status, 503) << path;
+      EXPECT_EQ(json::parse(response.body).at("error").at("code"), "database_away");
+      EXPECT_EQ(response.headers.find("Retry-After"), "10");
+      faulty.connection.statements_left = -1;
+    }
+  }
+  EXPECT_EQ(ask("GET", "/v1/batches").status, 200);
 }
 
 TEST_F(OfflineTest, ASignFromBeforeTheClockWasSetBackCounts) {

@@ -80,6 +80,24 @@ bool is_full_disk(const std::exception& e) {
   return error && (error->code() == std::errc::no_space_on_device || error->code().value() == EDQUOT);
 }
 
+// What can go well in a while, since the database is away or others are in the way there.
+bool is_database_away(const std::exception& e) {
+  using Kind = sql::Failure::Kind;
+  const auto* failure = dynamic_cast<const sql::Failure*>(&e);
+  return failure &&
+         (failure->kind() == Kind::away || failure->kind() == Kind::busy || failure->kind() == Kind::conflict);
+}
+
+Response failed(const std::exception& e) {
+  if (is_full_disk(e)) return no_space();
+  if (is_database_away(e)) {
+    return error_response({.kind = Error::Kind::unavailable,
+                           .message = "The server's database is away. Try again soon.",
+                           .code = "database_away"});
+  }
+  return plain_error(500, "The server had an error while processing your request.");
+}
+
 // Why nothing is taken that would be left to do, or to keep.
 std::optional<Response> refuse_work(const Services& services) {
   if (services.draining) {
@@ -149,8 +167,7 @@ Task<Response> dispatch(Services& services, Request& request) {
   } catch (const std::exception& e) {
     if (is_cancelled(e)) throw;
     log::error("{} {} ({}): {}", request.method, request.path, request_id, e.what());
-    response =
-        is_full_disk(e) ? no_space() : plain_error(500, "The server had an error while processing your request.");
+    response = failed(e);
   }
   add_headers(response, request_id, services.clock.monotonic() - start);
   co_return response;

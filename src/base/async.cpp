@@ -110,7 +110,7 @@ void TaskGroup::keep(const char* name, Clock& clock, std::function<Task<>()> mak
 }
 
 Task<> TaskGroup::restarting(const char* name, Clock& clock, std::function<Task<>()> make) {
-  constexpr Millis kPauseMin{1'000}, kPauseMax{30'000};
+  constexpr Millis kPauseMin{1'000}, kPauseMax{4'000};
   Millis pause = kPauseMin;
   while (true) {
     const Moment start = clock.monotonic();

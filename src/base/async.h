@@ -72,7 +72,7 @@ class TaskGroup {
 
   void spawn(const char* name, Task<> task);
   // For what must not end: runs make() and, when an exception leaves it, logs that and runs it again after a pause of
-  // 1 s, doubled up to 30 s, and of 1 s again when it ran for longer than that. Ends when make() returns, or when
+  // 1 s, doubled up to 4 s, and of 1 s again when it ran for longer than that. Ends when make() returns, or when
   // cancelled.
   void keep(const char* name, Clock& clock, std::function<Task<>()> make);
   std::size_t size() const { return running_.size(); }

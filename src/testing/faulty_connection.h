@@ -14,8 +14,9 @@ class FaultyConnection : public sql::Connection {
   explicit FaultyConnection(sql::Connection& database) : database_(database) {}
 
   // A test may set these two while transactions go on.
-  std::atomic<int> statements_left = -1;  // before one fails, COMMIT among them; -1: none does
-  std::atomic<int> failures = 1;          // so many transactions fail one after the other then
+  std::atomic<int> statements_left = -1;             // before one fails, COMMIT among them; -1: none does
+  std::atomic<int> failures = 1;                     // so many transactions fail one after the other then
+  sql::Failure::Kind kind = sql::Failure::Kind::io;  // of such failures
   // The next COMMIT of a transaction that had a statement with this beginning takes effect, and fails all the same.
   std::optional<std::string> loses_reply_of;
   bool cut_off = false;  // nothing has an effect or a result any more: the process is gone, and does not know
@@ -47,7 +48,7 @@ class FaultyConnection : public sql::Connection {
   }
 
  private:
-  [[noreturn]] static void fail(const char* why) { throw sql::Failure(sql::Failure::Kind::io, why); }
+  [[noreturn]] void fail(const char* why) const { throw sql::Failure(kind, why); }
   void count() {
     if (statements_left < 0) return;
     if (statements_left > 0) {
