@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "base/log.h"
 #include "engine/prefix_slots.h"
@@ -444,7 +445,11 @@ Dispatcher::Saved Dispatcher::write_groups(Store& store, bool again) const {
     std::int64_t results = 0;
     std::vector<std::uint32_t> saved;
   };
-  std::map<std::shared_ptr<HeldSpan>, Part> parts;
+  // By batch and span: who saves for several batches locks them in one order.
+  const auto in_order = [](const auto& a, const auto& b) {
+    return std::tie(a->claim.key, a->claim.token) < std::tie(b->claim.key, b->claim.token);
+  };
+  std::map<std::shared_ptr<HeldSpan>, Part, decltype(in_order)> parts(in_order);
   for (const Result& result : saving_) {
     const auto [place, is_new] = parts.try_emplace(result.span);
     auto& [group, results, saved] = place->second;
