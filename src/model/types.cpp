@@ -1,10 +1,6 @@
 #include "model/types.h"
 
-#include <sys/random.h>
-
-#include <cerrno>
 #include <stdexcept>
-#include <system_error>
 
 namespace penstock {
 namespace {
@@ -12,19 +8,6 @@ constexpr std::array<std::string_view, 8> kStatusWords = {"validating", "in_prog
                                                           "failed",     "expired",     "cancelling", "cancelled"};
 constexpr std::array<std::string_view, 4> kUploadWords = {"pending", "completed", "cancelled", "expired"};
 }  // namespace
-
-std::string random_id(std::string_view prefix) {
-  std::array<unsigned char, 16> bytes;
-  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
-    throw std::system_error(errno, std::generic_category(), "getrandom");
-  }
-  std::string id(prefix);
-  for (const unsigned char byte : bytes) {
-    id += "0123456789abcdef"[byte >> 4];
-    id += "0123456789abcdef"[byte & 15];
-  }
-  return id;
-}
 
 std::string_view to_string(BatchStatus status) {
   return kStatusWords.at(static_cast<std::size_t>(status));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/random.h"  // for what has an id
 
 // The things that the whole tree talks about. Values: copied, compared, no behaviour beyond that.
 namespace penstock {
@@ -23,9 +24,6 @@ using FileId = Id<struct FileTag>;      // "file-…"
 using BatchId = Id<struct BatchTag>;    // "batch_…"
 using UploadId = Id<struct UploadTag>;  // "upload_…"
 using PartId = Id<struct PartTag>;      // "part_…"
-
-// 128 random bits behind a prefix, in lower-case hexadecimal.
-std::string random_id(std::string_view prefix);
 
 // What the check of an input file found, where it found no fault.
 struct CheckedInput {
