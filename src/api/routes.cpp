@@ -88,13 +88,16 @@ bool is_database_away(const std::exception& e) {
          (failure->kind() == Kind::away || failure->kind() == Kind::busy || failure->kind() == Kind::conflict);
 }
 
+Response away(std::string_view what, const std::string& code) {
+  return error_response({.kind = Error::Kind::unavailable,
+                         .message = fmt::format("The server's {} is away. Try again soon.", what),
+                         .code = code});
+}
+
 Response failed(const std::exception& e) {
   if (is_full_disk(e)) return no_space();
-  if (is_database_away(e)) {
-    return error_response({.kind = Error::Kind::unavailable,
-                           .message = "The server's database is away. Try again soon.",
-                           .code = "database_away"});
-  }
+  if (is_database_away(e)) return away("database", "database_away");
+  if (dynamic_cast<const StorageAway*>(&e)) return away("storage of files", "storage_unavailable");
   return plain_error(500, "The server had an error while processing your request.");
 }
 

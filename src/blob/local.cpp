@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <filesystem>
 #include <stdexcept>
@@ -12,11 +11,12 @@
 #include <utility>
 
 #include "base/directory.h"
+#include "base/random.h"
 #include "base/sync.h"
 #include "blob/blob_store.h"
 
-// A blob is the file `directory/key`. It is written as `directory/tmp/key.n`, made durable and renamed, so a file under
-// a key is always whole.
+// A blob is the file `directory/key`. It is written as `directory/tmp/key.random`, made durable and renamed, so a file
+// under a key is always whole.
 namespace penstock {
 namespace {
 
@@ -43,21 +43,19 @@ class Fd {
   int fd_;
 };
 
-void check_key(const std::string& key) {
-  const bool good = !key.empty() && std::all_of(key.begin(), key.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
-  });
-  if (!good) throw std::logic_error("not a key of a blob");
-}
-
 Fd open_directory(const std::filesystem::path& path) {
   Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (fd.get() < 0) fail("open " + path.string());
   return fd;
 }
 
-// The names of the plain files in a directory.
-std::vector<std::string> files_in(int directory) {
+Millis last_change(const struct stat& status) {
+  return std::chrono::floor<Millis>(std::chrono::seconds(status.st_mtim.tv_sec) +
+                                    std::chrono::nanoseconds(status.st_mtim.tv_nsec));
+}
+
+// The names of the plain files in a directory that were last changed at `changed_max` or before.
+std::vector<std::string> files_in(int directory, Millis changed_max) {
   const int fd = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);  // has a reading position of its own
   if (fd < 0) fail("open a directory");
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(::fdopendir(fd), ::closedir);
@@ -65,7 +63,8 @@ std::vector<std::string> files_in(int directory) {
   errno = 0;
   while (const dirent* entry = ::readdir(entries.get())) {
     struct stat status;
-    if (::fstatat(directory, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode)) {
+    if (::fstatat(directory, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode) &&
+        last_change(status) <= changed_max) {
       names.emplace_back(entry->d_name);
     }
     errno = 0;
@@ -104,6 +103,26 @@ class LocalWriter final : public BlobWriter {
     if (::renameat(tmp_directory_, tmp_name_.c_str(), directory_, key_.c_str()) != 0) fail("rename");
     renamed_ = true;
     sync_directory(directory_);
+  }
+
+  // Leaves an older blob of that key as it is, and returns false.
+  bool commit_once() {
+    flush();
+    sync_file(fd_.get());
+    if (::linkat(tmp_directory_, tmp_name_.c_str(), directory_, key_.c_str(), 0) != 0) {
+      if (errno == EEXIST) return false;
+      fail("link");
+    }
+    sync_directory(directory_);
+    return true;
+  }
+
+  // What the file system says of the time of the last write.
+  Millis written_at() {
+    flush();
+    struct stat status;
+    if (::fstat(fd_.get(), &status) != 0) fail("fstat");
+    return last_change(status);
   }
 
   std::uint64_t size() const override { return size_; }
@@ -176,18 +195,11 @@ class LocalBlobs final : public BlobStore {
     make_directory(path / "tmp");
     directory_ = open_directory(path);
     tmp_directory_ = open_directory(path / "tmp");
-    for (const std::string& name : files_in(tmp_directory_.get())) {
-      if (::unlinkat(tmp_directory_.get(), name.c_str(), 0) != 0) fail("unlink");
-    }
     sync_directory(directory_.get());
     sync_directory(tmp_directory_.get());
   }
 
-  std::unique_ptr<BlobWriter> create(const std::string& key) override {
-    check_key(key);
-    const std::string tmp_name = key + '.' + std::to_string(next_++);
-    return std::make_unique<LocalWriter>(directory_.get(), tmp_directory_.get(), key, tmp_name);
-  }
+  std::unique_ptr<BlobWriter> create(const std::string& key) override { return writer(key); }
 
   std::unique_ptr<BlobReader> open(const std::string& key) const override {
     check_key(key);
@@ -206,11 +218,40 @@ class LocalBlobs final : public BlobStore {
     }
   }
 
-  std::vector<std::string> keys() const override { return files_in(directory_.get()); }
+  std::vector<std::string> keys(Millis age_min) const override {
+    std::vector<std::string> keys = files_in(directory_.get(), changed_max(age_min));
+    std::erase_if(keys, [](const std::string& name) { return !is_key(name) || name == kIdentityKey; });
+    return keys;
+  }
+
+  void abort_unfinished(Millis age_min) override {
+    for (const std::string& name : files_in(tmp_directory_.get(), changed_max(age_min))) {
+      if (::unlinkat(tmp_directory_.get(), name.c_str(), 0) != 0 && errno != ENOENT) fail("unlink");
+    }
+    sync_directory(tmp_directory_.get());
+  }
+
+  bool create_once(const std::string& key, std::string_view bytes) override {
+    const auto once = writer(key);
+    once->write(bytes);
+    return once->commit_once();
+  }
 
  private:
+  std::unique_ptr<LocalWriter> writer(const std::string& key) const {
+    check_key(key);
+    return std::make_unique<LocalWriter>(directory_.get(), tmp_directory_.get(), key, random_id(key + '.'));
+  }
+
+  // The clock of the file system is asked, which may be on another machine: ours may be wrong.
+  Millis changed_max(Millis age_min) const {
+    if (age_min == Millis{0}) return Millis::max();
+    const auto clock = writer("clock");
+    clock->write(".");
+    return clock->written_at() - age_min;
+  }
+
   Fd directory_, tmp_directory_;
-  std::atomic<std::uint64_t> next_{0};
 };
 
 }  // namespace

@@ -206,6 +206,7 @@ Task<> App::start() {
     return keys;
   });
   co_await blocking(io_, [&] {
+    blobs_->abort_unfinished(Millis{0});
     for (const std::string& key : blobs_->keys()) {
       if (!named.contains(key)) blobs_->remove(key);
     }
