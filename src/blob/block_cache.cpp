@@ -100,10 +100,10 @@ void BlockCache::give_up(const Id& id) {
   changed_.notify_all();
 }
 
-void BlockCache::forget(const std::string& blob) {
+void BlockCache::forget(const std::string& key) {
   const std::lock_guard lock(mutex_);
-  auto block = blocks_.lower_bound({blob, 0});
-  while (block != blocks_.end() && block->first.blob == blob) {
+  auto block = blocks_.lower_bound({key, "", 0});
+  while (block != blocks_.end() && block->first.key == key) {
     const auto current = block++;
     if (current->second.fetched && current->second.readers == 0) drop(current);
   }

@@ -15,10 +15,9 @@ namespace penstock {
 // from several threads. Where the disk fails or is about to be full, it keeps less, and nobody is told.
 class BlockCache {
  public:
-  // A blob's version, and the number of a block of it.
   struct Id {
-    std::string blob;
-    std::uint64_t number;
+    std::string key, version;  // of the blob
+    std::uint64_t number;      // of its block
     auto operator<=>(const Id&) const = default;
   };
   static constexpr std::size_t kBlockSize = 1 << 20;  // at most
@@ -39,8 +38,8 @@ class BlockCache {
   void put(const Id& id, std::string_view bytes);
   void give_up(const Id& id);
 
-  // Drops a blob's blocks, from the disk too.
-  void forget(const std::string& blob);
+  // Drops the blocks of all versions, from the disk too, but for those that are being fetched or read just now.
+  void forget(const std::string& key);
 
  private:
   struct Block {

@@ -33,7 +33,7 @@ constexpr Millis kCompleteTimeout{300'000};  // S3 puts the parts together meanw
 struct Version {
   std::string key, etag;
   std::uint64_t size = 0;
-  std::string cache_name() const { return key + ' ' + etag; }
+  BlockCache::Id block(std::uint64_t number) const { return {key, etag, number}; }
 };
 using VersionPtr = std::shared_ptr<const Version>;
 
@@ -134,6 +134,7 @@ void Bucket::put(const std::string& key, std::string body) {
 Task<> Bucket::remove(std::string key) {
   const ClientResponse response = co_await client.ask(request("DELETE", key));
   if (response.status != 404) expect(client, response, 204, "delete");
+  cache.forget(key);
 }
 
 bool Bucket::add_reader(const std::string& key) {
@@ -256,7 +257,7 @@ std::string Bucket::block_of(const Version& version, std::uint64_t number, Clien
 
 void Bucket::read_block(const Version& version, std::uint64_t number, std::size_t offset, std::size_t length,
                         std::string& out) {
-  const BlockCache::Id id{version.cache_name(), number};
+  const BlockCache::Id id = version.block(number);
   while (!cache.read(id, offset, length, out)) {
     if (!cache.claim(id)) continue;
     try {
@@ -272,7 +273,7 @@ void Bucket::read_block(const Version& version, std::uint64_t number, std::size_
 }
 
 void Bucket::read_ahead(const VersionPtr& version, std::uint64_t number) {
-  const BlockCache::Id id{version->cache_name(), number};
+  const BlockCache::Id id = version->block(number);
   if (ahead >= kBlocksAheadOfAll || !cache.claim(id)) return;
   ++ahead;
   try {
@@ -285,7 +286,7 @@ void Bucket::read_ahead(const VersionPtr& version, std::uint64_t number) {
 
 // Who reads the block tells of a failure, since it tries again.
 Task<> Bucket::fetch(VersionPtr version, std::uint64_t number) {
-  const BlockCache::Id id{version->cache_name(), number};
+  const BlockCache::Id id = version->block(number);
   try {
     ClientResponse response = co_await client.ask(block_request(*version, number));
     cache.put(id, block_of(*version, number, std::move(response)));
@@ -450,6 +451,7 @@ class S3Blobs final : public BlobStore {
     }
     const ClientResponse response = bucket_->client.send(bucket_->request("DELETE", key));
     if (response.status != 404) expect(bucket_->client, response, 204, "delete");
+    bucket_->cache.forget(key);
   }
 
   std::vector<std::string> keys(Millis age_min) const override {

@@ -13,7 +13,6 @@
 namespace penstock {
 namespace {
 
-constexpr Millis kPauseMin{100}, kPauseMax{2'000};  // before another try
 constexpr Millis kCloseMax{5'000};
 constexpr Millis kSkewMax{60'000};  // S3 refuses more than 15 minutes
 constexpr std::size_t kAnswerMax = 16 << 20;
@@ -125,7 +124,7 @@ Task<ClientResponse> S3Client::ask(S3Request request) {
   const std::string query = canonical_query(request.query);
   const std::string target = query.empty() ? path : path + "?" + query;
   const Moment give_up = clock_.monotonic() + options_.patience;
-  Millis pause = kPauseMin;
+  Millis pause = options_.patience / 64;
   bool followed = false;
   for (int tries = 1;; ++tries) {
     const std::string headers = sign(request, path, query);
@@ -145,7 +144,7 @@ Task<ClientResponse> S3Client::ask(S3Request request) {
       throw StorageAway(fmt::format("S3 at {}: {}", options_.endpoint, sent ? words(*sent) : sent.error().message));
     }
     co_await sleep_until(clock_, clock_.monotonic() + wait);
-    pause = std::min(2 * pause, kPauseMax);
+    pause = std::min(2 * pause, options_.patience / 4);
   }
 }
 
