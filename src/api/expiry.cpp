@@ -13,15 +13,23 @@ std::optional<Timestamp> next_expiry(Store& store) {
   return upload && file ? std::min(upload, file) : std::max(upload, file);  // nothing is less than any time
 }
 
+void remove_or_leave(BlobStore& blobs, const std::string& key) {
+  try {
+    blobs.remove(key);
+  } catch (const StorageAway& e) {
+    log::warn("a blob that nobody needs stays until blobs are looked through: {}", e.what());
+  }
+}
+
 }  // namespace
 
 void remove_file(BlobStore& blobs, const FileId& id) {
-  blobs.remove(plan_key(id));
-  blobs.remove(id.value);
+  remove_or_leave(blobs, plan_key(id));
+  remove_or_leave(blobs, id.value);
 }
 
 void remove_parts(BlobStore& blobs, const std::vector<PartId>& parts) {
-  for (const PartId& id : parts) blobs.remove(id.value);
+  for (const PartId& id : parts) remove_or_leave(blobs, id.value);
 }
 
 Expiry::Expiry(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, asio::thread_pool& io)

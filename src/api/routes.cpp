@@ -97,7 +97,7 @@ Response away(std::string_view what, const std::string& code) {
 Response failed(const std::exception& e) {
   if (is_full_disk(e)) return no_space();
   if (is_database_away(e)) return away("database", "database_away");
-  if (dynamic_cast<const StorageAway*>(&e)) return away("storage of files", "storage_unavailable");
+  if (dynamic_cast<const StorageAway*>(&e)) return away("storage of files", "storage_away");
   return plain_error(500, "The server had an error while processing your request.");
 }
 

@@ -17,6 +17,7 @@ class MemoryBlobs : public BlobStore {
 
   mutable int calls_left = -1;  // before one finds the disk full; -1: none does
   mutable int failures = 1;     // so many calls do then, one after the other
+  bool away = false;            // all calls find it so
   bool cut_off = false;         // nothing has an effect any more: the process is gone, and does not know
 
   std::unique_ptr<BlobWriter> create(const std::string& key) override {
@@ -73,6 +74,7 @@ class MemoryBlobs : public BlobStore {
   };
 
   void count() const {
+    if (away) throw StorageAway("said the test");
     if (calls_left < 0) return;
     if (calls_left > 0) {
       --calls_left;
