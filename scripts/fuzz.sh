@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Feeds what reads clients' bytes with inputs made from those in tests/fuzz/corpus. Without SECONDS it is a short run,
+# Feeds what reads the bytes of others with inputs made from those in tests/fuzz/corpus. Without SECONDS it is a short run,
 # the same every time. With SECONDS each target runs so long, and goes on from what it has found before.
 # An input that fails is kept as build/fuzz/failed-TARGET-…; build/fuzz/tests/fuzz/fuzz_TARGET FILE shows it again.
 # shellcheck source=scripts/lib.sh
@@ -40,3 +40,4 @@ fuzz() {
 fuzz validate 30000
 fuzz multipart 40000
 fuzz http 200000
+fuzz xml 100000
