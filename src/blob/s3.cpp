@@ -7,7 +7,8 @@
 #include <charconv>
 #include <condition_variable>
 #include <map>
-#include <system_error>
+#include <stdexcept>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -314,6 +315,7 @@ class S3Writer final : public BlobWriter {
   }
 
   void commit() override {
+    if (std::exchange(ended_, true)) throw std::logic_error("a blob is committed once");
     if (!upload_) {
       bucket_->put(key_, std::move(buffer_));
     } else {
@@ -364,7 +366,7 @@ class S3Writer final : public BlobWriter {
   std::size_t parts_ = 0;
   std::uint64_t size_ = 0;
   UploadPtr upload_;  // none while all fits into the first part
-  bool completed_ = false;
+  bool ended_ = false, completed_ = false;
 };
 
 class S3Reader final : public BlobReader {
