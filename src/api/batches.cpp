@@ -4,7 +4,7 @@
 
 #include "api/handlers.h"
 #include "api/idempotency.h"
-#include "batch/presence.h"
+#include "batch/fleet.h"
 #include "model/wire.h"
 
 namespace penstock {
@@ -57,7 +57,7 @@ Result<std::chrono::seconds> length_of(const std::string& window, const std::vec
       "completion_window");
 }
 
-// Our own worker is there, also when its last sign could not be stored. A sign from the future was given before the
+// Our own worker is there, also when its last beat could not be stored. One from the future was given before the
 // clock was set back, and counts.
 bool is_online(const Services& services, const std::optional<Timestamp>& last_seen) {
   return services.has_worker || (last_seen && services.clock.now() - *last_seen <= kOfflineAfter);
@@ -122,6 +122,7 @@ Task<Response> create_batch(Context& c) {
 
   Batch batch;
   batch.id = {random_id("batch_")};
+  batch.driver = c.services.process;
   batch.input_file_id = asked->input_file_id;
   batch.endpoint = asked->endpoint;
   batch.completion_window = asked->completion_window;
@@ -159,6 +160,7 @@ Task<Response> retry_batch(Context& c) {
   const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
   Batch batch;
   batch.id = {random_id("batch_")};
+  batch.driver = c.services.process;
   batch.created_at = c.services.clock.now();
   co_return co_await create_batch(c, body, batch, [&](Store& store) -> Result<Batch> {
     auto offline = refuse_offline(c.services, store);

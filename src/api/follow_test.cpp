@@ -116,6 +116,7 @@ class FollowTest : public testing::Test {
                     .expiry = expiry,
                     .io = io,
                     .limits = {},
+                    .process = "test",
                     .has_worker = true,
                     .started_at = process.clock.now()};
   bool client_gone = false;

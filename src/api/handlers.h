@@ -24,7 +24,8 @@ struct Services {
   Expiry& expiry;
   asio::thread_pool& io;  // for reading and writing blobs
   Limits limits;
-  bool has_worker;        // of this process's own
+  std::string process;    // this one's name on what it holds
+  bool has_worker;        // of its own
   bool draining = false;  // it will end soon: what is here goes on, and nothing new is taken
   bool disk_low = false;  // what is left is kept for what is here: no line is sent, and nothing new is taken
   Timestamp started_at;

@@ -4,7 +4,7 @@
 
 #include "api/routes.h"
 #include "base/log.h"
-#include "batch/presence.h"
+#include "batch/fleet.h"
 #include "testing/process.h"
 
 namespace penstock {
@@ -47,7 +47,10 @@ class OfflineTest : public testing::Test {
     run_task(loop, disk.db.write(std::move(f)));
   }
   void sign(Timestamp at) {
-    write([&](Store& store) { store.worker_seen("worker_1", at); });
+    write([&](Store& store) {
+      store.join("worker_1", true, at);
+      store.bury("worker_1");
+    });
   }
 
   Response ask(const std::string& method, const std::string& path, const std::string& body = "") {
@@ -84,6 +87,7 @@ class OfflineTest : public testing::Test {
                     .expiry = expiry,
                     .io = io,
                     .limits = {},
+                    .process = "test",
                     .has_worker = false,
                     .started_at = clock.now()};
 };
@@ -136,7 +140,8 @@ TEST_F(OfflineTest, ASignFromBeforeTheClockWasSetBackCounts) {
 
 TEST_F(OfflineTest, OurOwnWorkerIsThereWhateverTheWallClockSays) {
   sign(clock.now() - std::chrono::hours(1));
-  services.has_worker = true;
+  services.process = "test",
+                    .has_worker = true;
   EXPECT_EQ(create().status, 200);
   EXPECT_EQ(queue().at("worker").at("status"), "online");
 }

@@ -1,7 +1,6 @@
 #include "batch/dispatcher.h"
 
 #include <algorithm>
-#include <set>
 #include <tuple>
 
 #include "base/log.h"
@@ -12,9 +11,10 @@ namespace {
 
 constexpr std::size_t kUnsavedBytesMax = 64 << 20;  // of answers: while the store is away, no line is sent past this
 constexpr std::size_t kGroupBytesMax = 8 << 20;     // saved in one transaction, unless one answer is larger
-constexpr std::int64_t kSpansAClaim = 4;
+constexpr std::int64_t kClaimLines = 2048;
 constexpr std::size_t kRidingBytesMax = 4 << 20;  // of lines that wait for another's answer; past this none are read
 constexpr Millis kLastSave{5'000};                // for the last answers, when lines took all the time there was
+constexpr Millis kHeldMargin{2'000};              // before others may send our lines
 
 }  // namespace
 
@@ -45,7 +45,6 @@ void Dispatcher::start() {
   tasks_.keep("dispatch", clock_, [this] { return run(); });
   tasks_.keep("loading lines", clock_, [this] { return refill(); });
   tasks_.keep("saving results", clock_, [this] { return save(); });
-  tasks_.keep("leases", clock_, [this] { return heartbeat(); });
 }
 
 void Dispatcher::wake() {
@@ -125,10 +124,11 @@ Dispatcher::Active& Dispatcher::active(const BatchId& id) {
   return active_.try_emplace(id, loop_).first->second;
 }
 
-// Not when our leases are about to end, whatever keeps us from renewing them: others may send these lines then.
+// Not when what we hold is about to be taken for lost, whatever keeps us from giving a sign: others may send these
+// lines then.
 bool Dispatcher::may_send() const {
   return !stopping_ && !disk_low_ && unsaved_bytes_ < kUnsavedBytesMax &&
-         clock_.monotonic() + options_.lease / 5 < lease_until_;
+         clock_.monotonic() + kHeldMargin < held_until_;
 }
 
 // Holds the lines of one request while it is under way. Those that have no outcome at its end, by whatever accident, go
@@ -331,6 +331,7 @@ bool Dispatcher::may_begin(const std::string& model, const Queue& queue) const {
 }
 
 Task<> Dispatcher::refill() {
+  wake();  // after an accident there is something left to do
   while (true) {
     refilling_ = false;
     drained_while_refilling_.clear();
@@ -352,15 +353,19 @@ Task<> Dispatcher::claim(std::string model) {
   const bool begin = may_begin(model, queues_[model]);
   queues_[model].to_look = false;  // unless wake() comes meanwhile
   if (begin) queues_[model].more_waiting = false;
-  const Moment now = clock_.monotonic();
-  const auto mine = held();
-  Spans lost;
+  const bool unsure = std::exchange(unsure_, true);
+  std::set<SpanKey> mine;
+  for (const auto& span : held()) mine.insert(span->claim.key);
+  const Claim wanted{
+      .owner = options_.worker, .model = model, .lines = kClaimLines, .workers = workers_, .begin = begin};
   const auto spans = co_await db_.write([&](Store& store) {
-    // Renewed first, so that no pause of ours, however long, makes us claim what we hold.
-    lost = renew(store, mine, now + options_.lease);
+    if (unsure) {
+      for (const SpanKey& key : store.held_spans(wanted.owner)) {
+        if (!mine.contains(key)) store.release_span(key, wanted.owner);
+      }
+    }
     Spans claimed;
-    for (ClaimedSpan& claim :
-         store.claim_spans(options_.worker, model, kSpansAClaim, begin, now, now + options_.lease, clock_.now())) {
+    for (ClaimedSpan& claim : store.claim_spans(wanted, clock_.now())) {
       auto span = std::make_shared<HeldSpan>();
       span->claim = std::move(claim);
       if (span->claim.finished > 0) span->finished = store.finished_indices(span->claim.key);
@@ -370,7 +375,7 @@ Task<> Dispatcher::claim(std::string model) {
     }
     return claimed;
   });
-  renewed(lost, now + options_.lease);
+  unsure_ = false;
   Queue& queue = queues_[model];
   queue.more_begun = !spans.empty();
   queue.more_waiting |= !spans.empty();
@@ -475,7 +480,9 @@ Dispatcher::Saved Dispatcher::write_groups(Store& store, bool again) const {
     }
   }
   for (const BatchId& id : ended_a_span) {
-    if (store.remaining(id) == 0) saved.finished.push_back(id);
+    if (store.remaining(id) > 0) continue;
+    saved.finished.push_back(id);
+    store.notify(id);
   }
   return saved;
 }
@@ -489,18 +496,6 @@ Dispatcher::Spans Dispatcher::held() {
   return spans;
 }
 
-// On the store's thread. One by one: a claim whose COMMIT was not confirmed is in the store under our name, and nobody
-// works on it, so its lease must end.
-Dispatcher::Spans Dispatcher::renew(Store& store, Spans spans, Moment until) {
-  std::erase_if(spans, [&](const auto& span) { return store.renew_lease(span->claim.key, span->claim.token, until); });
-  return spans;
-}
-
-void Dispatcher::renewed(const Spans& lost, Moment until) {
-  lease_until_ = std::max(lease_until_, until);
-  lose(lost);
-}
-
 void Dispatcher::lose(const Spans& spans) {
   for (const auto& span : spans) {
     log::warn("batch {}: span {} is not ours any more", span->claim.key.batch.value, span->claim.key.number);
@@ -509,16 +504,14 @@ void Dispatcher::lose(const Spans& spans) {
   if (!spans.empty()) forget([](const HeldSpan& span) { return span.lost; });
 }
 
-Task<> Dispatcher::heartbeat() {
-  while (true) {
-    co_await sleep_until(clock_, clock_.monotonic() + options_.lease / 3);
-    if (const auto mine = held(); !mine.empty()) {
-      const Moment until = clock_.monotonic() + options_.lease;
-      const Spans lost = co_await db_.write([&](Store& store) { return renew(store, mine, until); });
-      renewed(lost, until);
-    }
-    wake();  // leases of others may have ended
-  }
+void Dispatcher::lose_all() {
+  lose(held());
+}
+
+std::set<BatchId> Dispatcher::batches() {
+  std::set<BatchId> ids;
+  for (const auto& span : held()) ids.insert(span->claim.key.batch);
+  return ids;
 }
 
 void Dispatcher::forget(const std::function<bool(const HeldSpan&)>& gone) {
@@ -566,9 +559,9 @@ Task<> Dispatcher::stop(Millis patience) {
   tasks_.cancel();
   co_await tasks_.join();
   try {
-    co_await db_.write([&](Store& store) { store.release_leases(options_.worker); });
+    co_await db_.write([&](Store& store) { store.release_spans(options_.worker); });
   } catch (const std::exception& e) {
-    log::error("leases could not be given back, and will end by themselves: {}", e.what());
+    log::error("what is held could not be given back; others will see that we are gone: {}", e.what());
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <map>
 #include <random>
+#include <set>
 
 #include "batch/answer_lengths.h"
 #include "batch/estimate.h"
@@ -19,8 +20,7 @@ namespace penstock {
 class Dispatcher {
  public:
   struct Options {
-    std::string worker;  // this process's name on its leases
-    Millis lease{10'000};
+    std::string worker;            // this process's name on what it holds
     Millis commit_after{10};  // the oldest answer waits no longer for others to be saved with
     std::size_t commit_lines = 256;
     retry::Options retry;
@@ -39,6 +39,18 @@ class Dispatcher {
 
   // There may be new spans to claim.
   void wake();
+
+  // What is held is ours until then, whoever sees no sign of us; for ever, while nothing is said. Towards that moment
+  // no line is sent.
+  void hold_until(Moment end) { held_until_ = end; }
+  // So many workers share the database.
+  void set_workers(std::int64_t count) { workers_ = count; }
+  // Nothing is ours any more: its lines are not sent. Those under way end, and what is answered is saved where nobody
+  // else has claimed it.
+  void lose_all();
+  // Of which lines are held.
+  std::set<BatchId> batches();
+  bool is_paused(const BatchId& id) const { return paused_.contains(id); }
 
   // While it is paused no line of the batch is sent; those under way end as they would. The store must let no span of
   // it be claimed meanwhile.
@@ -118,11 +130,7 @@ class Dispatcher {
   // Forgets the waiting lines of such spans.
   void forget(const std::function<bool(const HeldSpan&)>& gone);
   Task<> save();
-  Task<> heartbeat();
   Spans held();
-  // On the store's thread. Those that another claim has by now.
-  static Spans renew(Store& store, Spans spans, Moment until);
-  void renewed(const Spans& lost, Moment until);
   void lose(const Spans& spans);
   Active& active(const BatchId& id);
   void push_front(Line line);
@@ -145,8 +153,10 @@ class Dispatcher {
 
   std::vector<Result> results_, saving_;
   std::size_t unsaved_bytes_ = 0;
-  Moment oldest_result_{}, lease_until_{};
+  Moment oldest_result_{}, held_until_ = Moment::max();
+  std::int64_t workers_ = 1;
   bool refilling_ = false, stopping_ = false, disk_low_ = false;
+  bool unsure_ = false;  // the last claim may have taken place, though we do not know of what
   std::vector<BatchId> drained_while_refilling_;
   std::minstd_rand random_;
   AnswerParser answers_;

@@ -65,6 +65,18 @@ double Pace::slots() const {
   return lines > 0 ? under_way / lines : 1;
 }
 
+Pace together(const Pace& a, const Pace& b) {
+  if (a.lines == 0 || b.lines == 0) return a.lines == 0 ? b : a;
+  Pace both = a;
+  for (double Pace::*sum : {&Pace::lines, &Pace::bytes, &Pace::prompt, &Pace::answer, &Pace::work_squared}) {
+    both.*sum += b.*sum;
+  }
+  const double slots = a.slots() + b.slots();
+  both.under_way = both.lines * slots;
+  both.seconds = both.work() * slots / (a.work_per_second() + b.work_per_second());
+  return both;
+}
+
 void Estimator::add(const std::string& model, const AnsweredLine& line) {
   Pace one;
   one.lines = 1;
@@ -75,7 +87,7 @@ void Estimator::add(const std::string& model, const AnsweredLine& line) {
   one.seconds = std::chrono::duration<double>(line.took).count();
   one.under_way = static_cast<double>(line.under_way);
 
-  Pace& recent = recent_[model];
+  Pace& recent = own_[model];
   const double passed = one.seconds / one.under_way;  // since the line before it, on the average
   const double kept = std::exp(-std::min(passed / kMemorySeconds, 1 / kMemoryLines));
   for (double Pace::*sum : {&Pace::lines, &Pace::bytes, &Pace::prompt, &Pace::answer, &Pace::work_squared,
@@ -85,8 +97,8 @@ void Estimator::add(const std::string& model, const AnsweredLine& line) {
 }
 
 Pace Estimator::pace(const std::string& model) const {
-  const auto it = recent_.find(model);
-  return it == recent_.end() ? Pace{} : it->second;
+  const auto own = own_.find(model), others = others_.find(model);
+  return together(own == own_.end() ? Pace{} : own->second, others == others_.end() ? Pace{} : others->second);
 }
 
 std::map<BatchId, QueuePlace> estimate(const std::vector<Batch>& queue, const Estimator& estimator, Timestamp now) {

@@ -30,6 +30,9 @@ struct Pace {
   double slots() const;
 };
 
+// Of two workers that are at it at the same time.
+Pace together(const Pace& a, const Pace& b);
+
 // Of one line.
 double work(const Usage& usage);
 
@@ -41,10 +44,15 @@ class Estimator {
 
   // Of about the last half minute's lines, or the last hundred where those took longer; what is older counts less and
   // less.
+  // With that of other workers.
   Pace pace(const std::string& model) const;
 
+  // Without it.
+  const std::map<std::string, Pace>& own() const { return own_; }
+  void set_others(std::map<std::string, Pace> others) { others_ = std::move(others); }
+
  private:
-  std::map<std::string, Pace> recent_;
+  std::map<std::string, Pace> own_, others_;  // by model
 };
 
 // `queue` as Store::queue() gives it: each batch begins when the last line of its model before it has been sent. What a

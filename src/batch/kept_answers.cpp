@@ -16,11 +16,12 @@ constexpr std::size_t kReadSize = 4 << 20;
 
 KeptAnswers::KeptAnswers(std::unique_ptr<BlobReader> output, const BlobReader& plan) : output_(std::move(output)) {
   constexpr std::uint32_t kEntriesAtOnce = 4096;
+  const std::uint32_t size = span_lines(plan_size(plan));
   span_of_.resize(plan_size(plan));
   for (std::uint32_t first = 0; first < plan_size(plan); first += kEntriesAtOnce) {
     std::uint32_t place = first;
     for (const PlanEntry& entry : read_plan(plan, first, std::min(kEntriesAtOnce, plan_size(plan) - first))) {
-      span_of_.at(entry.index) = place++ / kSpanLines;
+      span_of_.at(entry.index) = place++ / size;
     }
   }
 }

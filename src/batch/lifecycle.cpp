@@ -10,6 +10,7 @@ namespace penstock {
 namespace {
 
 constexpr std::int64_t kPurgeAtOnce = 64;
+constexpr Millis kLeaveSlack{2'000};  // for other workers to say that their lines have ended
 
 constexpr std::size_t kTroubleMax = 1000;  // of what an engine said, in each line that it did not answer
 
@@ -38,6 +39,7 @@ Lifecycle::Lifecycle(asio::io_context& loop, Clock& clock, Db& db, BlobStore& bl
       dispatcher_(dispatcher),
       options_(std::move(options)),
       ended_(loop),
+      looking_(loop),
       tasks_(loop) {
   engines_.on_change.push_back([this] {
     for (auto& [id, changed] : changed_) changed.notify();
@@ -45,13 +47,20 @@ Lifecycle::Lifecycle(asio::io_context& loop, Clock& clock, Db& db, BlobStore& bl
 }
 
 Task<> Lifecycle::resume() {
-  for (const BatchId& id : co_await db_.read([](Store& store) { return store.unfinished_batches(); })) start(id);
+  co_await adopt();
   tasks_.keep("removing old results", clock_, [this] { return purge(); });
+  if (dispatcher_) tasks_.keep("batches of others", clock_, [this] { return watch(); });
 }
 
+Task<> Lifecycle::adopt() {
+  const auto ids = co_await db_.write([this](Store& store) { return store.adopt_batches(options_.process); });
+  for (const BatchId& id : ids) start(id);
+}
+
+// One may come back to us before we have noticed that it was another's.
 void Lifecycle::start(const BatchId& id) {
-  changed_.try_emplace(id, loop_);
-  tasks_.keep("batch", clock_, [this, id] { return drive(id); });
+  const bool is_new = changed_.try_emplace(id, loop_).second;
+  if (is_new) tasks_.keep("batch", clock_, [this, id] { return drive(id); });
 }
 
 void Lifecycle::notify(const BatchId& id) {
@@ -59,7 +68,19 @@ void Lifecycle::notify(const BatchId& id) {
   if (on_work) on_work();
 }
 
+void Lifecycle::look(const BatchId& id) {
+  notify(id);
+  looking_.notify();
+}
+
+void Lifecycle::look() {
+  for (auto& [id, changed] : changed_) changed.notify();
+  if (on_work) on_work();
+  looking_.notify();
+}
+
 void Lifecycle::set_paused(const BatchId& id, bool paused) {
+  ++pauses_;
   if (dispatcher_) dispatcher_->set_paused(id, paused);
   notify(id);
 }
@@ -74,6 +95,10 @@ Task<> Lifecycle::drive(BatchId id) {
   while (true) {
     std::optional<Batch> batch = co_await db_.read([&](Store& store) { return store.find_batch(id); });
     if (!batch || is_terminal(batch->status)) break;
+    if (batch->driver != options_.process) {
+      changed_.erase(id);
+      co_return;
+    }
     const bool late = clock_.now() >= batch->expires_at && batch->status != BatchStatus::cancelling;
     if (late) {
       co_await finalize(*batch, BatchStatus::expired);
@@ -167,6 +192,7 @@ Task<> Lifecycle::keep_answers(const Batch& batch, std::int64_t total) {
 }
 
 Task<> Lifecycle::run(Batch batch) {
+  const BatchId id = batch.id;
   std::optional<Moment> gone_since;  // its model, while it waits for that
   while (true) {
     if (batch.paused_at || !engines_.is_gone(*batch.model)) {
@@ -175,26 +201,64 @@ Task<> Lifecycle::run(Batch batch) {
       gone_since = clock_.monotonic();
     }
     const bool give_up = gone_since && clock_.monotonic() - *gone_since >= options_.model_wait;
-    if (give_up) log::warn("batch {}: no engine serves {} any more", batch.id.value, *batch.model);
-    const bool done = co_await db_.write([&](Store& store) {
-      return (give_up || store.remaining(batch.id) == 0) &&
-             store.advance(batch.id, BatchStatus::in_progress, BatchStatus::finalizing, clock_.now());
-    });
-    if (done) co_return;
+    if (give_up) log::warn("batch {}: no engine serves {} any more", id.value, *batch.model);
+    if (give_up || batch.counts.completed + batch.counts.failed == batch.counts.total) {
+      const bool done = co_await db_.write([&](Store& store) {
+        return store.advance(id, BatchStatus::in_progress, BatchStatus::finalizing, clock_.now());
+      });
+      if (done) co_return;
+    }
     Moment until = clock_.monotonic() + (batch.expires_at - clock_.now());
     if (gone_since) until = std::min(until, *gone_since + options_.model_wait);
-    co_await changed_.at(batch.id).wait_until(clock_, until);
+    co_await changed_.at(id).wait_until(clock_, until);
     if (clock_.now() >= batch.expires_at) co_return;
-    const auto now = co_await db_.read([&](Store& store) { return store.find_batch(batch.id); });
-    if (!now || now->status != BatchStatus::in_progress) co_return;
-    batch.paused_at = now->paused_at;
+    auto now = co_await db_.read([&](Store& store) { return store.find_batch(id); });
+    if (!now || now->status != BatchStatus::in_progress || now->driver != options_.process) co_return;
+    batch = std::move(*now);
+  }
+}
+
+// What others have done to batches of which lines are here.
+Task<> Lifecycle::watch() {
+  while (true) {
+    co_await looking_.wait();
+    for (const BatchId& id : dispatcher_->batches()) {
+      const std::uint64_t pauses = pauses_;
+      const auto state = co_await db_.read([&](Store& store) { return store.batch_state(id); });
+      if (state && state->status == BatchStatus::in_progress) {
+        if (pauses == pauses_ && state->paused != dispatcher_->is_paused(id)) dispatcher_->set_paused(id, state->paused);
+      } else if (!changed_.contains(id) && leaving_.insert(id).second) {
+        tasks_.keep("leaving a batch", clock_, [this, id] { return leave(id); });
+      }
+    }
+  }
+}
+
+// It is another process's, and ends: that one waits until our lines have.
+Task<> Lifecycle::leave(BatchId id) {
+  const auto state = co_await db_.read([&](Store& store) { return store.batch_state(id); });
+  const bool cancelling = state && state->status == BatchStatus::cancelling;
+  co_await dispatcher_->drain(id, cancelling ? options_.cancel_grace : Millis{0});
+  co_await db_.write([&](Store& store) { store.release_spans(options_.process, id); });
+  leaving_.erase(id);
+  notify(id);  // it may have become ours meanwhile
+}
+
+Task<> Lifecycle::let_others_leave(BatchId id, Moment until) {
+  while (clock_.monotonic() < until) {
+    const auto held = co_await db_.read([&](Store& store) { return store.count_held_by_others(id, options_.process); });
+    if (held == 0) co_return;
+    co_await changed_.at(id).wait_until(clock_, until);
   }
 }
 
 Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
   if (end != BatchStatus::completed || batch.counts.completed + batch.counts.failed < batch.counts.total) {
     const Millis grace = end == BatchStatus::cancelled ? options_.cancel_grace : Millis{0};
+    const Moment grace_ends = clock_.monotonic() + grace;
+    while (leaving_.contains(batch.id)) co_await changed_.at(batch.id).wait();
     if (dispatcher_) co_await dispatcher_->drain(batch.id, grace);
+    if (grace > Millis{0}) co_await let_others_leave(batch.id, grace_ends + kLeaveSlack);
     co_await db_.write([&](Store& store) { store.fence(batch.id); });
   }
   if (!batch.model) {  // it ends before its validation did, and tells of its lines all the same
@@ -204,9 +268,10 @@ Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
   }
   std::optional<Assembler> assembler;
   assembler.emplace(blobs_, batch, options_.scratch_directory);
-  for (std::int64_t span = 0; span * kSpanLines < batch.counts.total; ++span) {
+  const std::int64_t size = span_lines(batch.counts.total), at_once = kSpanLines / size;
+  for (std::int64_t span = 0; span * size < batch.counts.total; span += at_once) {
     co_await db_.read([&](Store& store) {
-      store.for_each_group(batch.id, [&](const ResultGroup& group) { assembler->add(group); }, {span, span + 1});
+      store.for_each_group(batch.id, [&](const ResultGroup& group) { assembler->add(group); }, {span, span + at_once});
     });
   }
   const Assembler::Missing missing = missing_lines(end, batch.model ? engines_.trouble(*batch.model) : "");

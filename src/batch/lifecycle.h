@@ -9,11 +9,12 @@ namespace penstock {
 // end, and go on when the connection broke.
 constexpr Millis kResultsKept = std::chrono::hours(1);
 
-// Sees every batch from its creation to its end. What it does next depends on the stored status alone, so a restart
-// simply goes on. Loop thread only; the referenced parts must outlive it.
+// Sees the batches of this process from their creation to their ends. What it does next depends on the stored status
+// alone, so a restart, or another process, simply goes on. Loop thread only; the referenced parts must outlive it.
 class Lifecycle {
  public:
   struct Options {
+    std::string process;  // this one's name on its batches
     std::string scratch_directory;
     std::int64_t batch_lines_max = 50'000;  // 0: no limit
     Millis cancel_grace{30'000};            // for lines under way when their batch is cancelled, not when it expires
@@ -30,12 +31,17 @@ class Lifecycle {
   // Called on the loop thread when the batches that have lines to run may be others than before.
   std::function<void()> on_work;
 
-  // Starts all batches that have not ended, and removes what has been kept of others for long enough.
+  // Takes over the batches that have not ended and are no process's, and removes what has been kept of those that have
+  // for long enough.
   Task<> resume();
-  // A new batch, just stored.
+  Task<> adopt();
+  // A new batch, just stored as ours.
   void start(const BatchId& id);
   // Something about it has changed: all its lines are done, it was cancelled, or has another priority.
   void notify(const BatchId& id);
+  // The same, by another process perhaps; without an id, of any batch that is ours or has lines here.
+  void look(const BatchId& id);
+  void look();
   // What the store says of it by now.
   void set_paused(const BatchId& id, bool paused);
   Task<> stop();
@@ -55,6 +61,9 @@ class Lifecycle {
   Task<> run(Batch batch);
   Task<> finalize(Batch batch, BatchStatus end);
   Task<> purge();
+  Task<> watch();
+  Task<> leave(BatchId id);
+  Task<> let_others_leave(BatchId id, Moment until);
 
   asio::io_context& loop_;
   Clock& clock_;
@@ -64,7 +73,10 @@ class Lifecycle {
   Dispatcher* dispatcher_;
   Options options_;
   std::map<BatchId, Event> changed_;  // of the batches being driven
+  std::set<BatchId> leaving_;         // whose lines here are being given up, though the batch is another process's
+  std::uint64_t pauses_ = 0;          // said by this process
   Event ended_;                       // some batch has
+  Event looking_;
   asio::thread_pool pool_{1};         // validation and assembly: one batch's at a time
   TaskGroup tasks_;
 };

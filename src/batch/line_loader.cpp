@@ -14,12 +14,20 @@ constexpr std::size_t kGapBytes = 4096;        // read over rather than around
 
 }  // namespace
 
+std::shared_ptr<const InputFiles> LineLoader::files(const FileId& id) {
+  std::erase_if(open_, [](const auto& item) { return item.second.expired(); });
+  std::shared_ptr<const InputFiles> files = open_[id].lock();
+  if (files) return files;
+  files = std::make_shared<const InputFiles>(InputFiles{blobs_.open(plan_key(id)), blobs_.open(id.value)});
+  if (!files->plan || !files->input) throw std::runtime_error("the input file or the plan of a running batch is gone");
+  open_[id] = files;
+  return files;
+}
+
 void LineLoader::open(Stretch& stretch) {
   HeldSpan& span = *stretch.span;
-  const auto plan = blobs_.open(plan_key(span.claim.input_file_id));
-  if (!span.input) span.input = blobs_.open(span.claim.input_file_id.value);
-  if (!plan || !span.input) throw std::runtime_error("the input file or the plan of a running batch is gone");
-  stretch.entries = read_plan(*plan, stretch.first, stretch.count);
+  if (!span.files) span.files = files(span.claim.input_file_id);
+  stretch.entries = read_plan(*span.files->plan, stretch.first, stretch.count);
   std::erase_if(stretch.entries, [&](const PlanEntry& entry) {
     return std::binary_search(span.finished.begin(), span.finished.end(), entry.index);
   });
@@ -45,7 +53,7 @@ std::vector<Line> LineLoader::load(Stretch& stretch) {
     const std::size_t size = end - entries[first].offset;
     window.clear();
     window.reserve(size + kLinePadding);
-    stretch.span->input->read_at(entries[first].offset, size, window);
+    stretch.span->files->input->read_at(entries[first].offset, size, window);
     if (window.size() != size) throw std::runtime_error("the input file is shorter than its plan says");
     for (; next < last; ++next) {
       const PlanEntry& entry = entries[next];

@@ -17,9 +17,11 @@ class LineLoader {
 
  private:
   void open(Stretch& stretch);
+  std::shared_ptr<const InputFiles> files(const FileId& id);
 
   BlobStore& blobs_;
   bool groups_embeddings_;
+  std::map<FileId, std::weak_ptr<const InputFiles>> open_;  // to open one may be a question over the network
   LineParser parser_;
   AnswerKeys keys_;
 };

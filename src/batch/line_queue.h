@@ -12,13 +12,18 @@
 
 namespace penstock {
 
+// What the lines of a span are read from.
+struct InputFiles {
+  std::unique_ptr<BlobReader> plan, input;
+};
+
 // A claimed span on its way: shared by its stretches, its lines and their results. The last one lets it go.
 struct HeldSpan {
   ClaimedSpan claim;
   std::vector<std::uint32_t> finished;  // sorted; indices that result groups held at the claim
   std::int64_t unsaved = 0;             // lines without a saved result
-  bool lost = false;                    // another claim has it now
-  std::unique_ptr<BlobReader> input;    // LineLoader's
+  bool lost = false;                        // another claim has it now, or may have
+  std::shared_ptr<const InputFiles> files;  // LineLoader's
 };
 
 // Entries of a span that have not all been read yet.

@@ -32,9 +32,9 @@ void take_all_descriptors() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-Dispatcher::Options dispatcher_options(const std::string& worker, const Config& config) {
+Dispatcher::Options dispatcher_options(const std::string& process, const Config& config) {
   Dispatcher::Options options;
-  options.worker = worker;
+  options.worker = process;
   options.retry.attempts_max = config.line_attempts;
   options.embedding_group = config.embedding_group;
   return options;
@@ -87,13 +87,16 @@ App::App(asio::io_context& loop, const Config& config)
       db_(data_.database()),
       blobs_(open_local_blobs(data_.blobs())),
       engines_(loop, clock_),
-      presence_(config.worker ? std::make_unique<Presence>(loop, clock_, db_, worker_) : nullptr),
       dispatcher_(config.worker ? std::make_unique<Dispatcher>(loop, clock_, db_, *blobs_, engines_, estimator_,
-                                                               dispatcher_options(worker_, config),
+                                                               dispatcher_options(process_, config),
                                                                [this](const BatchId& id) { lifecycle_.notify(id); })
                                 : nullptr),
       lifecycle_(loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
-                 {.scratch_directory = data_.path(), .batch_lines_max = config.max_requests_per_job}),
+                 {.process = process_,
+                  .scratch_directory = data_.path(),
+                  .batch_lines_max = config.max_requests_per_job}),
+      fleet_(loop, clock_, db_, engines_, estimator_, lifecycle_, dispatcher_.get(),
+             {.process = process_, .is_worker = config.worker}),
       swapper_(loop, clock_, db_, std::chrono::seconds(config.swap_after_s)),
       expiry_(loop, clock_, db_, *blobs_, io_),
       services_{.clock = clock_,
@@ -109,6 +112,7 @@ App::App(asio::io_context& loop, const Config& config)
                            .batch_lines_max = config.max_requests_per_job,
                            .accept_when_offline = config.accept_when_offline,
                            .completion_windows = config.completion_windows},
+                .process = process_,
                 .has_worker = config.worker,
                 .started_at = clock_.now()},
       disk_(
@@ -190,13 +194,12 @@ void App::add_models(asio::io_context& loop, const Config& config) {
   }
 }
 
-// The data directory is ours alone, so whoever held leases is gone, and blobs that no row names were left by a crash.
+// The data directory is ours alone, so blobs that no row names were left by a crash.
 Task<> App::start() {
   fs::remove_all(data_.path() + "/slots");  // what a crash left
   co_await disk_.start();
-  if (presence_) co_await presence_->start();
-  const auto named = co_await db_.write([](Store& store) {
-    store.release_all_leases();
+  co_await fleet_.start();
+  const auto named = co_await db_.read([](Store& store) {
     std::set<std::string> keys;
     for (const FileId& id : store.all_file_ids()) {
       keys.insert(id.value);
@@ -230,7 +233,7 @@ Task<> App::stop() {
   co_await expiry_.stop();
   co_await lifecycle_.stop();
   co_await engines_.stop();
-  if (presence_) co_await presence_->stop();  // it has been there to the last
+  co_await fleet_.stop();  // it has been there to the last
 }
 
 }  // namespace penstock

@@ -3,7 +3,7 @@
 
 #include "api/handlers.h"
 #include "base/disk.h"
-#include "batch/presence.h"
+#include "batch/fleet.h"
 #include "batch/swapper.h"
 #include "cli/config.h"
 
@@ -52,7 +52,7 @@ class App {
   void add_engines(asio::io_context& loop, const Config& config);
   void add_models(asio::io_context& loop, const Config& config);
 
-  const std::string worker_ = random_id("worker_");
+  const std::string process_ = random_id("process_");
   DataDirectory data_;
   SystemClock clock_;
   Db db_;
@@ -60,9 +60,9 @@ class App {
   asio::thread_pool io_{2};
   Engines engines_;
   Estimator estimator_;
-  std::unique_ptr<Presence> presence_;      // none without a worker
-  std::unique_ptr<Dispatcher> dispatcher_;  // the same
+  std::unique_ptr<Dispatcher> dispatcher_;  // none without a worker
   Lifecycle lifecycle_;
+  Fleet fleet_;
   Swapper swapper_;
   Expiry expiry_;
   Services services_;

@@ -21,6 +21,11 @@ bool tells(const Engine& engine, std::string_view model) {
   return std::find(models.begin(), models.end(), model) != models.end();
 }
 
+// No engine is to be expected to serve it, and one has told so.
+bool is_gone_by(const EngineReport& report, std::string_view model) {
+  return report.all_told && !report.served.contains(model) && (report.one_ready || report.lost.contains(model));
+}
+
 }  // namespace
 
 Slot::Slot(Engines& engines, std::size_t number, bool alone) : engines_(&engines), number_(number), alone_(alone) {
@@ -207,33 +212,51 @@ std::map<std::size_t, int> Engines::serving(std::string_view model) const {
 }
 
 bool Engines::is_gone(std::string_view model) const {
-  bool one_has_told = false;
-  for (const Item& item : items_) {
-    const bool has_it = tells(*item.engine, model);
-    const bool has_told = item.engine->ready() || !item.engine->models().empty();
-    const bool hopeless = item.engine->hopeless();
-    if (!hopeless && (!has_told || has_it)) return false;
-    one_has_told |= item.engine->ready() || (hopeless && has_it);
-  }
-  return one_has_told;
+  if (std::any_of(others_.begin(), others_.end(), [&](auto& other) { return !is_gone_by(other, model); })) return false;
+  return items_.empty() ? !others_.empty() : is_gone_by(report(), model);
 }
 
 bool Engines::is_hopeless(std::string_view model) const {
-  return is_gone(model) && std::any_of(items_.begin(), items_.end(), [&](const Item& item) {
-           return item.engine->hopeless() && tells(*item.engine, model);
-         });
+  const EngineReport own = report();
+  return is_gone_by(own, model) && own.lost.contains(model);
+}
+
+EngineReport Engines::report() const {
+  EngineReport report{.served = {}, .lost = {}, .all_told = true};
+  for (const Item& item : items_) {
+    const auto& models = item.engine->models();
+    report.one_ready |= item.engine->ready();
+    if (!item.engine->hopeless()) {
+      report.all_told &= item.engine->ready() || !models.empty();
+      report.served.insert(models.begin(), models.end());
+    } else {
+      for (const std::string& model : models) report.lost.emplace(model, item.engine->trouble());
+    }
+  }
+  return report;
+}
+
+void Engines::set_others(std::vector<EngineReport> others) {
+  if (others == others_) return;
+  others_ = std::move(others);
+  for (const EngineChanged& tell : on_change) tell();
 }
 
 Engines::Models Engines::told_models() const {
   Models all;
   for (const Item& item : items_) all.insert(item.engine->models().begin(), item.engine->models().end());
+  for (const EngineReport& other : others_) {
+    all.insert(other.served.begin(), other.served.end());
+    for (const auto& [model, trouble] : other.lost) all.insert(model);
+  }
   return all;
 }
 
 std::optional<Engines::Models> Engines::known_models() const {
   const bool all_have_told =
-      std::none_of(items_.begin(), items_.end(), [](const Item& item) { return item.engine->models().empty(); });
-  if (items_.empty() || !all_have_told) return std::nullopt;
+      std::none_of(items_.begin(), items_.end(), [](const Item& item) { return item.engine->models().empty(); }) &&
+      std::all_of(others_.begin(), others_.end(), [](const EngineReport& other) { return other.all_told; });
+  if ((items_.empty() && others_.empty()) || !all_have_told) return std::nullopt;
   return told_models();
 }
 
@@ -262,6 +285,9 @@ std::string Engines::trouble(std::string_view model) const {
     if (tells(*item.engine, model) && !item.engine->ready() && !item.engine->trouble().empty()) {
       return fmt::format("engine {}: {}", item.engine->name(), item.engine->trouble());
     }
+  }
+  for (const EngineReport& other : others_) {
+    if (const auto found = other.lost.find(model); found != other.lost.end()) return found->second;
   }
   return "";
 }

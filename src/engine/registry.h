@@ -10,6 +10,17 @@ namespace penstock {
 
 class Engines;
 
+// What a worker has to say of its engines.
+struct EngineReport {
+  using Models = std::set<std::string, std::less<>>;
+  Models served;                                         // that engines have told of, those that load or are away too
+  std::map<std::string, std::string, std::less<>> lost;  // of engines that will not start: why
+  bool all_told = false;                                 // every engine has told
+  bool one_ready = false;
+
+  bool operator==(const EngineReport&) const = default;
+};
+
 // The right to have one request under way at an engine. Giving it up frees the slot.
 class Slot {
  public:
@@ -40,7 +51,7 @@ class Slot {
   bool alone_;
 };
 
-// All engines of this worker, and who has room. Loop thread only.
+// All engines of this worker, and who has room; and what other workers say of theirs. Loop thread only.
 class Engines {
  public:
   static constexpr std::size_t kMany = std::numeric_limits<std::size_t>::max();
@@ -77,15 +88,20 @@ class Engines {
   std::vector<std::string> models() const;
   // The ready engines that serve it, by number, and how many requests at a time each is given.
   std::map<std::size_t, int> serving(std::string_view model) const;
-  // No engine is to be expected to serve it: each is hopeless or has said that it serves others.
+  // No engine, of other workers neither, is to be expected to serve it: each is hopeless or has said that it serves
+  // others.
   bool is_gone(std::string_view model) const;
-  // The same, and one would if it could be started.
+  // No engine of ours is, and one would be if it could be started.
   bool is_hopeless(std::string_view model) const;
-  using Models = std::set<std::string, std::less<>>;
-  // Models that engines have told of, those that load or are away included.
+  using Models = EngineReport::Models;
+  // Models that engines have told of, those that load or are away and those of other workers included.
   Models told_models() const;
   // The same, once every engine has.
   std::optional<Models> known_models() const;
+
+  EngineReport report() const;
+  // What other workers report by now.
+  void set_others(std::vector<EngineReport> others);
 
   void spare_disk();
 
@@ -133,6 +149,7 @@ class Engines {
   asio::io_context& loop_;
   Clock& clock_;
   std::vector<Item> items_;
+  std::vector<EngineReport> others_;
   LineWork line_work_;
   TaskGroup tasks_;
 };

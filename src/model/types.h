@@ -138,6 +138,7 @@ struct Batch {
   std::vector<LineError> errors;  // the first 100
   std::int64_t error_total = 0;   // all there were
   std::optional<FileId> output_file_id, error_file_id;
+  std::optional<std::string> driver;   // the process that sees it to its end
   std::optional<Timestamp> paused_at;  // while it is unfinished: no line of it is sent
 
   Timestamp created_at{}, expires_at{};
@@ -173,9 +174,17 @@ struct SpanKey {
   std::int64_t number = 0;
   auto operator<=>(const SpanKey&) const = default;
 };
-constexpr std::uint32_t kSpanLines = 512;
+constexpr std::uint32_t kSpanLines = 512;  // at most
 
-// A span in this worker's hands, until the lease ends or the token is replaced.
+// Entries of each span of a batch of so many lines, but for the last one: of a small batch less, so that several
+// workers have each a part of it.
+constexpr std::uint32_t span_lines(std::int64_t total) {
+  std::uint32_t lines = 64;
+  while (lines < kSpanLines && 512 * std::int64_t{lines} <= total) lines *= 2;
+  return lines;
+}
+
+// A span in this worker's hands, until the token is replaced.
 struct ClaimedSpan {
   SpanKey key;
   std::int64_t token = 0;   // fencing number of this claim

@@ -12,10 +12,10 @@ namespace penstock {
 // is answered from it.
 #define PENSTOCK_UNFINISHED "status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"
 
+// In the words of the indices spans_open and spans_free.
+#define PENSTOCK_OPEN "entries > completed + failed"
+
 inline std::int64_t to_ms(Timestamp time) {
-  return time.time_since_epoch().count();
-}
-inline std::int64_t to_ms(Moment time) {
   return time.time_since_epoch().count();
 }
 inline Timestamp from_ms(std::int64_t ms) {

@@ -62,6 +62,27 @@ struct Demand {
   int priority = 0;
 };
 
+struct BatchState {
+  BatchStatus status{};
+  bool paused = false;
+};
+
+// A claim of spans.
+struct Claim {
+  std::string owner, model;
+  std::int64_t lines = 0;    // as many spans as make about so many, at least one
+  std::int64_t workers = 1;  // that share the batch: near its end each is given less, so that all end together
+  bool begin = false;        // also of batches that wait
+};
+
+// A process of those that live, as it is stored.
+struct Peer {
+  std::string id;
+  std::int64_t beats = 0;
+  bool is_worker = false;
+  std::string report;
+};
+
 // What a batch was when it ended; see Store::finish_batch().
 struct Finish {
   BatchStatus status{};  // completed, expired or cancelled
@@ -153,10 +174,13 @@ class Store {
   // Inserts `batch`, which has an id and a time of creation, to run those lines of `id` again that have no good answer;
   // all else is as it was there. Error not_found, queue_full, or conflict saying why there is nothing to run.
   Result<Batch> retry_batch(const BatchId& id, Batch batch, const QueueLimits& limits);
-  // Oldest first.
-  std::vector<BatchId> unfinished_batches();
+  bool has_unfinished_batches();
   // All that have not ended, in the order in which they are served: priority, then deadline, then arrival.
   std::vector<Batch> queue();
+  std::optional<BatchState> batch_state(const BatchId& id);
+  // Tells every process of this database, at the commit, that something about the batch has changed. What other
+  // functions change that others must know of soon, they tell themselves.
+  void notify(const BatchId& id);
   // Those of queue() that have lines to run now, in its order.
   std::vector<Demand> demands(Timestamp now);
   // Error not_found, or conflict when it has ended.
@@ -182,17 +206,16 @@ class Store {
   bool finish_batch(const BatchId& id, BatchStatus from, const Finish& finish, Timestamp now);
 
   // --- spans and results
-  // Leases up to `limit` open spans of one batch to `owner`: the first of queue() for that model that has any.
-  // Batches that wait are left alone unless `begin`, and those past their expiry always. `now` and `lease_until` are on
-  // the clock that all workers of this database share; `wall_now` is when a batch that waited begins.
-  std::vector<ClaimedSpan> claim_spans(const std::string& owner, const std::string& model, std::int64_t limit,
-                                       bool begin, Moment now, Moment lease_until, Timestamp wall_now);
-  // False, and nothing is changed, when the span's token is another by now.
-  bool renew_lease(const SpanKey& span, std::int64_t token, Moment lease_until);
+  // Spans of one batch that nobody holds become the owner's: of the first in queue() for that model that has any. Those
+  // past their expiry are left alone.
+  std::vector<ClaimedSpan> claim_spans(const Claim& claim, Timestamp now);
+  // Those with lines to do.
+  std::vector<SpanKey> held_spans(const std::string& owner);
+  std::int64_t count_held_by_others(const BatchId& id, const std::string& owner);
   // What it holds is free for another claim.
-  void release_leases(const std::string& owner);
-  // For the only worker of a database, at its start: whoever held leases is gone.
-  void release_all_leases();
+  void release_span(const SpanKey& span, const std::string& owner);
+  void release_spans(const std::string& owner);
+  void release_spans(const std::string& owner, const BatchId& id);
   // Raises every token of the batch and ends its leases: results of claims made before are refused from now on.
   void fence(const BatchId& id);
   // The request indices that result groups of this span hold.
@@ -220,11 +243,21 @@ class Store {
   // Removes up to `limit` groups of a batch that has ended by `ended_by`; returns how many. Call until 0.
   std::int64_t purge_results(Timestamp ended_by, std::int64_t limit);
 
-  // --- workers
-  // This worker is there at `now`. Forgets those whose last sign is more than a day old, or later than `now`: that one
-  // was given before the clock was set back.
-  void worker_seen(const std::string& worker, Timestamp now);
-  // The newest sign of any worker.
+  // --- processes
+  // A process begins to live; one that was buried lives again, and holds nothing.
+  void join(const std::string& process, bool is_worker, Timestamp now);
+  // It still does, and says this of its engines. False when it was buried: what it held others have by now.
+  bool beat(const std::string& process, const std::string& report, Timestamp now);
+  // All that live, by their ids.
+  std::vector<Peer> peers();
+  // Lives no more: its spans and batches are free. False, and nothing is changed, when it was buried already, or has
+  // given a beat since those that were seen.
+  bool bury(const std::string& process, std::optional<std::int64_t> beats = std::nullopt);
+  // For the only process of a database, at its start: whoever was here is gone.
+  void bury_all();
+  // The batches that have not ended and that no process sees to their ends are this one's now.
+  std::vector<BatchId> adopt_batches(const std::string& process);
+  // The newest beat of any worker, living or not.
   std::optional<Timestamp> worker_last_seen();
 
  private:

@@ -41,7 +41,7 @@ constexpr const char* kBatchColumns =
     "input_tokens, "
     "cached_tokens, output_tokens, reasoning_tokens, errors, error_total, "
     "output_file_id, error_file_id, created_ms, expires_ms, in_progress_ms, finalizing_ms, completed_ms, failed_ms, "
-    "expired_ms, cancelling_ms, cancelled_ms, paused_ms";
+    "expired_ms, cancelling_ms, cancelled_ms, paused_ms, driver";
 
 Batch read_batch(const sql::Row& row) {
   int column = 1;
@@ -70,6 +70,7 @@ Batch read_batch(const sql::Row& row) {
   batch.expires_at = from_ms(row.integer(column++));
   for (const StatusTime& time : kStatusTimes) batch.*time.member = time_at(row, column++);
   batch.paused_at = time_at(row, column++);
+  batch.driver = text_at(row, column++);
   return batch;
 }
 
@@ -139,12 +140,12 @@ Result<void> Store::insert_batch(const Batch& batch, const QueueLimits& limits) 
   if (batch.retry_of) retry_of = batch.retry_of->value;
   sql_.execute(
       "INSERT INTO batches (id, input_file_id, endpoint, completion_window, metadata, output_expires_after,"
-      " priority, dedupe, model, retry_of, status, total, created_ms, expires_ms)"
-      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+      " priority, dedupe, model, retry_of, status, total, created_ms, expires_ms, driver)"
+      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
       {batch.id.value, batch.input_file_id.value, batch.endpoint, batch.completion_window, value_of(metadata),
        value_of(batch.output_expires_after_seconds), std::int64_t{batch.priority}, std::int64_t{batch.dedupe},
        value_of(batch.model), value_of(retry_of), to_string(batch.status), batch.counts.total, to_ms(batch.created_at),
-       to_ms(batch.expires_at)});
+       to_ms(batch.expires_at), value_of(batch.driver)});
   return {};
 }
 
@@ -171,11 +172,22 @@ Result<Page<Batch>> Store::list_batches(const std::optional<BatchId>& after, std
   return page;
 }
 
-std::vector<BatchId> Store::unfinished_batches() {
-  std::vector<BatchId> ids;
-  sql_.execute("SELECT id FROM batches WHERE " PENSTOCK_UNFINISHED " ORDER BY seq", {},
-               [&](const sql::Row& row) { ids.push_back(BatchId{std::string(row.text(0))}); });
-  return ids;
+bool Store::has_unfinished_batches() {
+  bool has = false;
+  sql_.execute("SELECT 1 FROM batches WHERE " PENSTOCK_UNFINISHED " LIMIT 1", {}, [&](const sql::Row&) { has = true; });
+  return has;
+}
+
+std::optional<BatchState> Store::batch_state(const BatchId& id) {
+  std::optional<BatchState> state;
+  sql_.execute("SELECT status, paused_ms FROM batches WHERE id = $1", {id.value}, [&](const sql::Row& row) {
+    state = {parse_batch_status(row.text(0)), !row.is_null(1)};
+  });
+  return state;
+}
+
+void Store::notify(const BatchId& id) {
+  sql_.notify(id.value);
 }
 
 std::vector<Batch> Store::queue() {
@@ -229,6 +241,7 @@ Result<Batch> Store::retry_batch(const BatchId& id, Batch batch, const QueueLimi
 Result<Batch> Store::set_priority(const BatchId& id, int priority) {
   sql_.execute("UPDATE batches SET priority = $1 WHERE id = $2 AND " PENSTOCK_UNFINISHED,
                {std::int64_t{priority}, id.value});
+  notify(id);
   std::optional<Batch> batch = find_batch(id);
   if (!batch) return no_such_batch(id);
   if (!is_terminal(batch->status)) return std::move(*batch);
@@ -242,6 +255,7 @@ Result<Batch> Store::set_paused(const BatchId& id, std::optional<Timestamp> sinc
       "UPDATE batches SET paused_ms = CASE WHEN CAST($1 AS BIGINT) IS NULL THEN NULL ELSE COALESCE(paused_ms, $1) END"
       " WHERE id = $2 AND status IN ('validating', 'in_progress')",
       {value_of(since), id.value});
+  notify(id);
   std::optional<Batch> batch = find_batch(id);
   if (!batch) return no_such_batch(id);
   if (batch->status == BatchStatus::validating || batch->status == BatchStatus::in_progress) return std::move(*batch);
@@ -278,6 +292,7 @@ bool Store::start_batch(const BatchId& id, const std::string& model, std::int64_
       {model, total, id.value}, [&](const sql::Row& row) { seq = row.integer(0); });
   if (!seq) return false;
   insert_spans(*seq, total);
+  notify(id);
   return true;
 }
 
@@ -304,7 +319,7 @@ void Store::insert_spans(std::int64_t batch_seq, std::int64_t total) {
       " (SELECT CAST(0 AS BIGINT) UNION ALL SELECT first + $3 FROM cut WHERE first + $3 < $2)"
       " SELECT CAST($1 AS BIGINT), first / $3, first, CASE WHEN $2 - first < $3 THEN $2 - first ELSE $3 END FROM cut"
       " WHERE TRUE ON CONFLICT DO NOTHING",
-      {batch_seq, total, std::int64_t{kSpanLines}});
+      {batch_seq, total, span_lines(total)});
 }
 
 Result<Batch> Store::request_cancel(const BatchId& id, Timestamp now) {
@@ -312,6 +327,7 @@ Result<Batch> Store::request_cancel(const BatchId& id, Timestamp now) {
       "UPDATE batches SET status = 'cancelling', cancelling_ms = $1, paused_ms = NULL"
       " WHERE id = $2 AND status IN ('validating', 'in_progress', 'finalizing')",
       {to_ms(now), id.value});
+  notify(id);
   std::optional<Batch> batch = find_batch(id);
   if (!batch) return no_such_batch(id);
   if (batch->status == BatchStatus::cancelling || batch->status == BatchStatus::cancelled) return std::move(*batch);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <map>
 #include <memory>
 
 #include "store/columns.h"
@@ -77,9 +76,6 @@ void decompress(std::string_view bytes, std::size_t size, std::string& out) {
   }
 }
 
-// In the words of the index spans_open: a query that says it so is answered from it.
-#define PENSTOCK_OPEN "entries > completed + failed"
-
 // Whether others may read what is saved of the batch: of a retry that was never started it may be saved again.
 #define PENSTOCK_READABLE "(model IS NOT NULL OR status NOT IN ('validating', 'cancelling'))"
 
@@ -94,69 +90,97 @@ void decompress(std::string_view bytes, std::size_t size, std::string& out) {
 
 }  // namespace
 
-std::vector<ClaimedSpan> Store::claim_spans(const std::string& owner, const std::string& model, std::int64_t limit,
-                                            bool begin, Moment now, Moment lease_until, Timestamp wall_now) {
+std::vector<ClaimedSpan> Store::claim_spans(const Claim& claim, Timestamp now) {
   std::optional<std::int64_t> seq;
-  std::map<std::int64_t, ClaimedSpan> claimed;  // by number
+  ClaimedSpan like;
+  std::int64_t size = 0, free = 0;
+  bool has_begun = false;
   sql_.execute(
-      "UPDATE spans SET token = token + 1, owner = $1, lease_until_ms = $2 WHERE (batch_seq, number) IN ("
-      "SELECT s.batch_seq, s.number FROM spans s WHERE s.batch_seq = ("
-      "SELECT b.seq FROM batches b WHERE b." PENSTOCK_UNFINISHED
-      " AND b.status = 'in_progress' AND b.paused_ms IS NULL AND b.model = $3 AND b.expires_ms > $7"
-      " AND ($6 = 1 OR b.in_progress_ms IS NOT NULL) AND EXISTS (SELECT 1 FROM spans o WHERE o.batch_seq = b.seq"
-      " AND o.entries > o.completed + o.failed AND o.lease_until_ms <= $4)"
-      " ORDER BY b.priority DESC, b.expires_ms, b.seq LIMIT 1)"
-      " AND s.entries > s.completed + s.failed AND s.lease_until_ms <= $4"
-      " ORDER BY s.number LIMIT $5 /*PG FOR UPDATE OF s SKIP LOCKED*/)"
-      " RETURNING batch_seq, number, token, first_entry, entries, completed + failed",
-      {owner, to_ms(lease_until), model, to_ms(now), limit, std::int64_t{begin}, to_ms(wall_now)},
-      [&](const sql::Row& row) {
+      "SELECT b.seq, b.id, b.input_file_id, b.endpoint, b.dedupe, b.total, b.in_progress_ms,"
+      " (SELECT COUNT(*) FROM spans WHERE batch_seq = b.seq AND owner IS NULL AND " PENSTOCK_OPEN
+      ") FROM batches b WHERE b." PENSTOCK_UNFINISHED
+      " AND b.status = 'in_progress' AND b.paused_ms IS NULL AND b.model = $1 AND b.expires_ms > $2"
+      " AND ($3 = 1 OR b.in_progress_ms IS NOT NULL) AND EXISTS"
+      " (SELECT 1 FROM spans WHERE batch_seq = b.seq AND owner IS NULL AND " PENSTOCK_OPEN
+      ") ORDER BY b.priority DESC, b.expires_ms, b.seq LIMIT 1",
+      {claim.model, to_ms(now), std::int64_t{claim.begin}}, [&](const sql::Row& row) {
         seq = row.integer(0);
-        ClaimedSpan& span = claimed[row.integer(1)];
-        span.key.number = row.integer(1);
-        span.token = row.integer(2);
-        span.first = static_cast<std::uint32_t>(row.integer(3));
-        span.count = static_cast<std::uint32_t>(row.integer(4));
-        span.finished = row.integer(5);
-        span.model = model;
+        like.key.batch.value = row.text(1);
+        like.input_file_id.value = row.text(2);
+        like.endpoint = row.text(3);
+        like.dedupe = row.integer(4) != 0;
+        like.model = claim.model;
+        size = span_lines(row.integer(5));
+        has_begun = !row.is_null(6);
+        free = row.integer(7);
       });
+  if (!seq) return {};
+  std::int64_t limit = std::max<std::int64_t>(1, claim.lines / size);
+  if (claim.workers > 1) limit = std::min(limit, (free - 1) / (2 * claim.workers) + 1);
+
   std::vector<ClaimedSpan> spans;
-  if (!seq) return spans;
   sql_.execute(
-      "UPDATE batches SET in_progress_ms = COALESCE(in_progress_ms, $1) WHERE seq = $2"
-      " RETURNING id, input_file_id, endpoint, dedupe",
-      {to_ms(wall_now), *seq}, [&](const sql::Row& row) {
-        for (auto& [number, span] : claimed) {
-          span.key.batch.value = row.text(0);
-          span.input_file_id.value = row.text(1);
-          span.endpoint = row.text(2);
-          span.dedupe = row.integer(3) != 0;
-          spans.push_back(std::move(span));
-        }
+      "WITH free AS (SELECT number AS free_number FROM spans WHERE batch_seq = $1 AND owner IS NULL AND " PENSTOCK_OPEN
+      " ORDER BY number LIMIT $2 /*PG FOR UPDATE SKIP LOCKED*/)"
+      " UPDATE spans SET token = token + 1, owner = $3 FROM free WHERE batch_seq = $1 AND number = free_number"
+      " RETURNING number, token, first_entry, entries, completed + failed",
+      {*seq, limit, claim.owner}, [&](const sql::Row& row) {
+        ClaimedSpan& span = spans.emplace_back(like);
+        span.key.number = row.integer(0);
+        span.token = row.integer(1);
+        span.first = static_cast<std::uint32_t>(row.integer(2));
+        span.count = static_cast<std::uint32_t>(row.integer(3));
+        span.finished = row.integer(4);
       });
+  std::sort(spans.begin(), spans.end(), [](auto& a, auto& b) { return a.key.number < b.key.number; });
+  if (!spans.empty() && !has_begun) {
+    sql_.execute("UPDATE batches SET in_progress_ms = $1 WHERE seq = $2 AND in_progress_ms IS NULL",
+                 {to_ms(now), *seq});
+  }
   return spans;
 }
 
-bool Store::renew_lease(const SpanKey& span, std::int64_t token, Moment lease_until) {
-  return sql_.execute(
-             "UPDATE spans SET lease_until_ms = $1"
-             " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $2) AND number = $3 AND token = $4",
-             {to_ms(lease_until), span.batch.value, span.number, token}) == 1;
+std::vector<SpanKey> Store::held_spans(const std::string& owner) {
+  std::vector<SpanKey> held;
+  sql_.execute(
+      "SELECT b.id, s.number FROM spans s JOIN batches b ON b.seq = s.batch_seq WHERE s.owner = $1"
+      " AND s.entries > s.completed + s.failed",
+      {owner}, [&](const sql::Row& row) { held.push_back({{std::string(row.text(0))}, row.integer(1)}); });
+  return held;
 }
 
-void Store::release_leases(const std::string& owner) {
-  sql_.execute("UPDATE spans SET owner = NULL, lease_until_ms = 0 WHERE owner = $1 AND " PENSTOCK_OPEN, {owner});
+std::int64_t Store::count_held_by_others(const BatchId& id, const std::string& owner) {
+  std::int64_t spans = 0;
+  sql_.execute("SELECT COUNT(*) FROM spans WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1)"
+               " AND owner IS NOT NULL AND owner <> $2 AND " PENSTOCK_OPEN,
+               {id.value, owner}, [&](const sql::Row& row) { spans = row.integer(0); });
+  return spans;
 }
 
-void Store::release_all_leases() {
-  sql_.execute("UPDATE spans SET owner = NULL, lease_until_ms = 0 WHERE owner IS NOT NULL AND " PENSTOCK_OPEN, {});
+void Store::release_span(const SpanKey& span, const std::string& owner) {
+  sql_.execute("UPDATE spans SET owner = NULL WHERE owner = $1 AND number = $2 AND " PENSTOCK_OPEN
+               " AND batch_seq = (SELECT seq FROM batches WHERE id = $3)",
+               {owner, span.number, span.batch.value});
+}
+
+void Store::release_spans(const std::string& owner) {
+  sql_.execute("UPDATE spans SET owner = NULL WHERE owner = $1 AND " PENSTOCK_OPEN, {owner});
+  sql_.notify("");
+}
+
+void Store::release_spans(const std::string& owner, const BatchId& id) {
+  sql_.execute("UPDATE spans SET owner = NULL WHERE owner = $1 AND " PENSTOCK_OPEN
+               " AND batch_seq = (SELECT seq FROM batches WHERE id = $2)",
+               {owner, id.value});
+  notify(id);
 }
 
 void Store::fence(const BatchId& id) {
   sql_.execute(
-      "UPDATE spans SET token = token + 1, owner = NULL, lease_until_ms = 0"
+      "UPDATE spans SET token = token + 1, owner = NULL"
       " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1 /*PG FOR NO KEY UPDATE*/)",
       {id.value});
+  notify(id);
 }
 
 std::vector<std::uint32_t> Store::finished_indices(const SpanKey& span) {

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/log.h"
-#include "batch/lifecycle.h"
+#include "batch/fleet.h"
 #include "batch/plan.h"
 #include "batch/validate.h"
 #include "testing/fake_clock.h"
@@ -47,21 +47,24 @@ class FaultyDisk {
   Disk disk{std::move(session_), open_local_blobs(folder_ / "blobs")};
 };
 
-// A worker with scripted engines and a clock moved by hand. Two of them, one after the other on the same disk, are a
+// A process with scripted engines and a clock moved by hand. Two of them, one after the other on the same disk, are a
 // restart; one that is not run any more has been killed, as far as the disk can tell.
 class Process {
  public:
-  explicit Process(Disk& the_disk, Dispatcher::Options options = {}, Lifecycle::Options lifecycle_options = {})
+  explicit Process(Disk& the_disk, Dispatcher::Options options = {}, Lifecycle::Options lifecycle_options = {},
+                   bool shares = false)
       : disk(the_disk),
+        name(options.worker.empty() ? random_id("process_") : options.worker),
         clock(loop),
         engines(loop, clock),
-        dispatcher(loop, clock, disk.db, *disk.blobs, engines, estimator, with_name(std::move(options)),
+        dispatcher(loop, clock, disk.db, *disk.blobs, engines, estimator, with_name(std::move(options), name),
                    [this](const BatchId& id) {
                      done.push_back(id);
                      lifecycle.notify(id);
                    }),
         lifecycle(loop, clock, disk.db, *disk.blobs, engines, &dispatcher,
-                  with_folder(std::move(lifecycle_options), disk.folder.path())) {
+                  with_name(std::move(lifecycle_options), name, disk.folder.path())),
+        fleet(loop, clock, disk.db, engines, estimator, lifecycle, &dispatcher, {.process = name, .shares = shares}) {
     log::set_level(log::Level::off);
   }
   ~Process() {
@@ -82,12 +85,20 @@ class Process {
   }
 
   void start_dispatcher() {
-    write([](Store& store) { store.release_all_leases(); });
+    write([](Store& store) { store.bury_all(); });
     dispatcher.start();
     engines.start();
   }
   void start() {
     start_dispatcher();
+    lifecycle_runs_ = true;
+    run_task(loop, lifecycle.resume());
+  }
+  // As one of several on the disk.
+  void start_shared() {
+    run_task(loop, fleet.start());
+    dispatcher.start();
+    engines.start();
     lifecycle_runs_ = true;
     run_task(loop, lifecycle.resume());
   }
@@ -105,6 +116,7 @@ class Process {
   // A batch as the API stores it; after start() it is driven to its end.
   BatchId submit(const std::string& jsonl, Millis window = std::chrono::hours(24), Batch batch = {}) {
     batch.id = {random_id("batch_")};
+    batch.driver = name;
     batch.input_file_id = {random_id("file-")};
     if (batch.endpoint.empty()) batch.endpoint = "/v1/chat/completions";
     batch.completion_window = "24h";
@@ -167,20 +179,23 @@ class Process {
   }
 
   Disk& disk;
+  const std::string name;
   asio::io_context loop;
   FakeClock clock;
   Engines engines;
   Estimator estimator;
   Dispatcher dispatcher;
   Lifecycle lifecycle;
+  Fleet fleet;
   std::vector<BatchId> done;  // whose last line was saved
 
  private:
-  static Dispatcher::Options with_name(Dispatcher::Options options) {
-    if (options.worker.empty()) options.worker = random_id("worker_");
+  static Dispatcher::Options with_name(Dispatcher::Options options, const std::string& name) {
+    options.worker = name;
     return options;
   }
-  static Lifecycle::Options with_folder(Lifecycle::Options options, const std::string& folder) {
+  static Lifecycle::Options with_name(Lifecycle::Options options, const std::string& name, const std::string& folder) {
+    options.process = name;
     options.scratch_directory = folder;
     return options;
   }
@@ -188,6 +203,7 @@ class Process {
     co_await lifecycle.stop();
     co_await dispatcher.stop(patience);
     co_await engines.stop();
+    co_await fleet.stop();
   }
 
   bool lifecycle_runs_ = false;
