@@ -140,8 +140,7 @@ TEST_F(OfflineTest, ASignFromBeforeTheClockWasSetBackCounts) {
 
 TEST_F(OfflineTest, OurOwnWorkerIsThereWhateverTheWallClockSays) {
   sign(clock.now() - std::chrono::hours(1));
-  services.process = "test",
-                    .has_worker = true;
+  services.has_worker = true;
   EXPECT_EQ(create().status, 200);
   EXPECT_EQ(queue().at("worker").at("status"), "online");
 }

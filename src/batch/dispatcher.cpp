@@ -365,6 +365,7 @@ Task<> Dispatcher::claim(std::string model) {
       }
     }
     Spans claimed;
+    if (!store.lives(wanted.owner)) return claimed;  // others would never learn that it is ours
     for (ClaimedSpan& claim : store.claim_spans(wanted, clock_.now())) {
       auto span = std::make_shared<HeldSpan>();
       span->claim = std::move(claim);

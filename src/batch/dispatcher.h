@@ -20,7 +20,7 @@ namespace penstock {
 class Dispatcher {
  public:
   struct Options {
-    std::string worker;            // this process's name on what it holds
+    std::string worker;       // this process's name on what it holds
     Millis commit_after{10};  // the oldest answer waits no longer for others to be saved with
     std::size_t commit_lines = 256;
     retry::Options retry;

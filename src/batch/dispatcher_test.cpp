@@ -71,6 +71,7 @@ TEST(DispatcherTest, KeepsAllSlotsFullWhileLinesRemainAndNeverSendsMore) {
   for (int left = 300; left > 0; --left) {
     const int wanted = std::min(5, left);
     ASSERT_TRUE(process.until([&] { return engine.in_flight() == wanted; })) << left;
+    process.settle();
     // The lines for freed slots are there already: they go without waiting for disk or database.
     engine.release(1);
     poll(process.loop);
@@ -564,7 +565,7 @@ TEST(DispatcherTest, ALineThatPausesIsNotSentAfterItsBatchWasDrained) {
   EXPECT_EQ(engine.bodies.size(), sent);
 }
 
-TEST(DispatcherTest, StoppingLetsLinesUnderWayEndAndGivesTheLeasesBack) {
+TEST(DispatcherTest, StoppingLetsLinesUnderWayEndAndGivesTheSpansBack) {
   Disk disk;
   BatchId id;
   {
@@ -591,8 +592,7 @@ TEST(DispatcherTest, StoppingLetsLinesUnderWayEndAndGivesTheLeasesBack) {
   }
   Process next(disk, saving_at_once());
   const auto spans = next.write([&](Store& store) {
-    return store.claim_spans("another", "m", 10, true, next.clock.monotonic(), next.clock.monotonic() + Millis{1},
-                             next.clock.now());
+    return store.claim_spans({"another", "m", 640, 1, true}, next.clock.now());
   });
   EXPECT_EQ(spans.size(), 1u);
 }
@@ -622,108 +622,27 @@ TEST(DispatcherTest, StoppingEndsThoughTheStoreIsAwayAndTheLinesRunAgain) {
   process.dispatcher_is_stopped();
 }
 
-TEST(DispatcherTest, Fault07ASecondProcessTakesOverWhenTheLeasesOfADeadOneEnd) {
+TEST(DispatcherTest, ASpanThatAnotherHasByNowIsGivenUpWhenItsAnswersAreRefused) {
   Disk disk;
-  Process dead(disk, saving_at_once());
-  ScriptedEngine& lost = dead.add_engine({.slots = 4});
-  lost.hold();
-  dead.start_dispatcher();
-  const BatchId id = dead.submit_running(input_lines(0, 20));
-  ASSERT_TRUE(dead.until([&] { return lost.in_flight() == 4; }));
-  lost.release(1);
-  ASSERT_TRUE(dead.until([&] { return dead.remaining(id) == 19 && lost.in_flight() == 4; }));
-
-  // From here on `dead` does not run. The other one is not the only worker, so it waits for the leases.
-  Process other(disk, saving_at_once());
-  ScriptedEngine& engine = other.add_engine();
-  other.dispatcher.start();
-  other.engines.start();
-  poll(other.loop);
-  EXPECT_EQ(other.remaining(id), 19);
-  EXPECT_TRUE(engine.bodies.empty());
-  for (int beat = 0; beat < 4; ++beat) other.advance(Millis{3'334});
-  ASSERT_TRUE(other.until([&] { return other.done.size() == 1; }));
-  EXPECT_EQ(engine.bodies, bodies(1, 20));
-
-  // The dead one comes back to life with its answers: they are refused.
-  lost.release();
-  ASSERT_TRUE(dead.until([&] { return lost.in_flight() == 0; }));
-  dead.stop();
-  EXPECT_EQ(saved_lines(other, id).size(), 20u);
-  EXPECT_EQ(other.batch(id).counts, (Counts{20, 20, 0}));
-  EXPECT_TRUE(dead.done.empty());
-}
-
-TEST(DispatcherTest, Fault08AWorkerThatStoodStillForThreeLeasesDropsItsAnswersAndSendsNoMore) {
-  Disk disk;
-  Process still(disk, saving_at_once());
-  ScriptedEngine& engine = still.add_engine({.slots = 4});
-  engine.hold();
-  still.start_dispatcher();
-  const BatchId id = still.submit_running(input_lines(0, 20));
-  ASSERT_TRUE(still.until([&] { return engine.in_flight() == 4; }));
-  const Moment later = still.clock.monotonic() + Millis{30'000};
-  const auto taken = still.write([&](Store& store) {
-    return store.claim_spans("another", "m", 10, true, later, later + Millis{60'000}, still.clock.now());
-  });
-  ASSERT_EQ(taken.size(), 1u);
-
-  still.advance(Millis{30'000});
-  engine.release();  // answers come, and their slots are not filled again
-  ASSERT_TRUE(still.until([&] { return engine.in_flight() == 0; }));
-  still.settle();
-  EXPECT_EQ(engine.bodies.size(), 4u);
-  EXPECT_TRUE(saved_lines(still, id).empty());
-  EXPECT_EQ(still.remaining(id), 20);
-}
-
-// As a process that was stopped by a signal, and is the only one that works on its data.
-TEST(DispatcherTest, Fault08AWorkerThatStoodStillForThreeLeasesGoesOnWithWhatNobodyTook) {
-  Disk disk;
-  Process still(disk, saving_at_once());
-  ScriptedEngine& engine = still.add_engine({.slots = 4});
-  engine.hold();
-  still.start_dispatcher();
-  const BatchId id = still.submit_running(input_lines(0, 20));
-  ASSERT_TRUE(still.until([&] { return engine.in_flight() == 4; }));
-  still.advance(Millis{30'000});
-  engine.release();
-  ASSERT_TRUE(still.until([&] { return still.done.size() == 1; }));
-  EXPECT_EQ(sorted(engine.bodies), sorted(bodies(0, 20)));
-  EXPECT_EQ(still.batch(id).counts, (Counts{20, 20, 0}));
-}
-
-TEST(DispatcherTest, Fault33AWorkerThatCannotRenewItsLeasesSendsNoLineTwoSecondsBeforeTheyEnd) {
-  FaultyDisk faulty;
-  FaultyConnection& connection = faulty.connection;
-  Process process(faulty.disk, saving_at_once());
-  ScriptedEngine& engine = process.add_engine({.slots = 1});
+  Process process(disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 4});
   engine.hold();
   process.start_dispatcher();
-  process.submit_running(input_lines(0, 20));
-  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 1; }));
-
-  connection.statements_left = 0;
-  connection.failures = 1'000'000;
-  std::size_t sent = 1;
-  for (int second = 1; second < 30; ++second) {
-    process.advance(Millis{1'000});
-    engine.release(1);
-    if (second < 8) {
-      ASSERT_TRUE(process.until([&] { return engine.bodies.size() == sent + 1; })) << second;
-      ++sent;
-    }
-    poll(process.loop);
-    EXPECT_EQ(engine.bodies.size(), sent) << second;
-  }
-  connection.statements_left = -1;
+  const BatchId id = process.submit_running(input_lines(0, 20));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 4; }));
+  process.write([&](Store& store) {
+    store.release_spans(process.name);
+    EXPECT_EQ(store.claim_spans({"another", "m", 64}, process.clock.now()).size(), 1u);
+  });
+  engine.release(1);
+  ASSERT_TRUE(process.until([&] { return engine.bodies.size() == 5; }));
+  process.settle();
   engine.release();
-  for (int beat = 0; beat < 20 && process.done.empty(); ++beat) {
-    process.advance(Millis{3'334});
-    process.settle();
-  }
-  EXPECT_EQ(process.done.size(), 1u);
-  EXPECT_EQ(engine.bodies, bodies(0, 20));
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 0; }));
+  process.settle();
+  EXPECT_EQ(engine.bodies.size(), 5u);
+  EXPECT_TRUE(saved_lines(process, id).empty());
+  EXPECT_EQ(process.remaining(id), 20);
 }
 
 TEST(DispatcherTest, Fault31SpansWhoseClaimWasNotConfirmedAreClaimedAgain) {
@@ -732,38 +651,13 @@ TEST(DispatcherTest, Fault31SpansWhoseClaimWasNotConfirmedAreClaimedAgain) {
   Process process(faulty.disk, saving_at_once());
   ScriptedEngine& engine = process.add_engine();
   process.submit_running(input_lines(0, 20));
-  connection.loses_reply_of = "UPDATE spans SET token";
+  connection.loses_reply_of = "WITH free AS";
   process.start_dispatcher();
   process.settle();
   EXPECT_TRUE(engine.bodies.empty());
-  for (int beat = 0; beat < 4; ++beat) {
-    process.advance(Millis{3'334});
-    process.settle();
-  }
+  process.advance(Millis{1'000});
   ASSERT_TRUE(process.until([&] { return process.done.size() == 1; }));
   EXPECT_EQ(engine.bodies, bodies(0, 20));
-}
-
-TEST(DispatcherTest, AWorkerRenewsItsLeasesWhileItIsBusy) {
-  Disk disk;
-  Process busy(disk, saving_at_once());
-  ScriptedEngine& engine = busy.add_engine({.slots = 4});
-  engine.hold();
-  busy.start_dispatcher();
-  const BatchId id = busy.submit_running(input_lines(0, 20));
-  ASSERT_TRUE(busy.until([&] { return engine.in_flight() == 4; }));
-  for (int beat = 0; beat < 30; ++beat) {
-    busy.advance(Millis{3'334});
-    busy.write([](Store&) {});  // behind the renewal
-    const auto spans = busy.write([&](Store& store) {
-      return store.claim_spans("thief", "m", 10, true, busy.clock.monotonic(), busy.clock.monotonic() + Millis{1},
-                               busy.clock.now());
-    });
-    ASSERT_TRUE(spans.empty()) << beat;
-  }
-  engine.release();
-  ASSERT_TRUE(busy.until([&] { return busy.done.size() == 1; }));
-  EXPECT_EQ(busy.batch(id).counts, (Counts{20, 20, 0}));
 }
 
 }  // namespace

@@ -61,8 +61,8 @@ Report parse(const std::string& text) {
 
 }  // namespace
 
-Fleet::Fleet(asio::io_context& loop, Clock& clock, Db& db, Engines& engines, Estimator& estimator,
-             Lifecycle& lifecycle, Dispatcher* dispatcher, Options options)
+Fleet::Fleet(asio::io_context& loop, Clock& clock, Db& db, Engines& engines, Estimator& estimator, Lifecycle& lifecycle,
+             Dispatcher* dispatcher, Options options)
     : clock_(clock),
       db_(db),
       engines_(engines),

@@ -44,7 +44,7 @@ class KeptAnswersTest : public testing::Test {
         std::size_t at = 0;
         for (const ResultEntry& entry : group.entries) {
           EXPECT_FALSE(entry.failed);
-          EXPECT_EQ(group.span.number, (reversed ? lines - 1 - entry.index : entry.index) / kSpanLines);
+          EXPECT_EQ(group.span.number, (reversed ? lines - 1 - entry.index : entry.index) / span_lines(lines));
           EXPECT_TRUE(all.emplace(entry.index, group.lines.substr(at, entry.length)).second);
           at += entry.length;
         }

@@ -226,7 +226,8 @@ Task<> Lifecycle::watch() {
       const std::uint64_t pauses = pauses_;
       const auto state = co_await db_.read([&](Store& store) { return store.batch_state(id); });
       if (state && state->status == BatchStatus::in_progress) {
-        if (pauses == pauses_ && state->paused != dispatcher_->is_paused(id)) dispatcher_->set_paused(id, state->paused);
+        if (pauses == pauses_ && state->paused != dispatcher_->is_paused(id))
+          dispatcher_->set_paused(id, state->paused);
       } else if (!changed_.contains(id) && leaving_.insert(id).second) {
         tasks_.keep("leaving a batch", clock_, [this, id] { return leave(id); });
       }

@@ -77,7 +77,7 @@ class Lifecycle {
   std::uint64_t pauses_ = 0;          // said by this process
   Event ended_;                       // some batch has
   Event looking_;
-  asio::thread_pool pool_{1};         // validation and assembly: one batch's at a time
+  asio::thread_pool pool_{1};  // validation and assembly: one batch's at a time
   TaskGroup tasks_;
 };
 

@@ -599,10 +599,10 @@ TEST(LifecycleTest, AServerWithoutAWorkerValidatesAndWaits) {
   Disk disk;
   Process process(disk, saving_at_once());
   Lifecycle alone(process.loop, process.clock, disk.db, *disk.blobs, process.engines, nullptr,
-                  {.scratch_directory = disk.folder.path()});
+                  {.process = process.name, .scratch_directory = disk.folder.path()});
   const BatchId id = process.submit_running(input_lines(0, 2));
   process.write([&](Store& store) { store.request_cancel(id, process.clock.now()).value(); });
-  run_task(process.loop, alone.resume());
+  alone.start(id);
   ASSERT_TRUE(process.until_ended(id));
   EXPECT_EQ(process.batch(id).status, cancelled);
   run_task(process.loop, alone.stop());
@@ -669,6 +669,7 @@ TEST(LifecycleTest, ARetryThatIsCancelledBeforeItStartsHasTheOldAnswersOnce) {
   ASSERT_TRUE(process.until_ended(old));
   Batch retry;
   retry.id = {random_id("batch_")};
+  retry.driver = process.name;
   retry.created_at = process.clock.now();
   process.write([&](Store& store) {
     store.retry_batch(old, retry, {0, 0}).value();

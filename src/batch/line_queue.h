@@ -20,8 +20,8 @@ struct InputFiles {
 // A claimed span on its way: shared by its stretches, its lines and their results. The last one lets it go.
 struct HeldSpan {
   ClaimedSpan claim;
-  std::vector<std::uint32_t> finished;  // sorted; indices that result groups held at the claim
-  std::int64_t unsaved = 0;             // lines without a saved result
+  std::vector<std::uint32_t> finished;      // sorted; indices that result groups held at the claim
+  std::int64_t unsaved = 0;                 // lines without a saved result
   bool lost = false;                        // another claim has it now, or may have
   std::shared_ptr<const InputFiles> files;  // LineLoader's
 };

@@ -1,4 +1,4 @@
-// Whole lives of batches, drawn by seed: a server, a second worker and three engines over one database and one disk for
+// Whole lives of batches, drawn by seed: up to three processes and three engines over one database and one disk for
 // blobs, on one thread and with clocks that are moved by hand, so that a run depends on its seed alone. Meanwhile
 // processes crash and stall, transactions fail or lose the reply to their COMMIT, disks fill up, engines misbehave,
 // wall clocks are set, and clients cancel, pause and retry. When that has stopped everything must come to its end, and
@@ -27,7 +27,7 @@ using std::chrono::hours;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-constexpr Millis kLease{10'000};
+constexpr Millis kLease = Fleet::kLease;
 // Of time without faults, in which everything ends: an engine hangs for ten minutes, and holds and pauses follow.
 constexpr Millis kPatience = minutes(20);
 
@@ -140,16 +140,14 @@ class MachineClient : public Engine {
 
 // One computer, and the process that runs on it, if one does.
 struct Node {
-  bool serves = false;  // its process has the lives of the batches, besides being a worker
-  std::string worker;   // the name of that
-  Millis wall{0};       // its wall clock is off by so much
+  std::string worker;  // the name of its process
+  Millis wall{0};      // its wall clock is off by so much
   std::unique_ptr<Disk> disk;
   FaultyConnection* session = nullptr;
   MemoryBlobs* blobs = nullptr;
   std::unique_ptr<Process> process;
   std::vector<std::pair<asio::thread_pool*, std::deque<std::function<void()>>>> pools;
   Moment stalled_until{}, pools_stalled_until{};
-  std::size_t told = 0;        // of process->done
   std::set<int> saved_before;  // requests whose answers were stored when it began
 };
 
@@ -194,11 +192,12 @@ class World {
  public:
   World(std::uint32_t seed, bool tells) : seed_(seed), draw_(seed), answers_{draw_, {}, {}}, tells_(tells) {
     sql::transaction(*database_, [&] { Store(*database_).migrate(); });
-    // All claims, and from whom the span was taken, if it was not free: that outlives the spans.
+    // All claims, and who had the span before, if anybody had: that outlives the spans.
     database_->execute_script(
-        "CREATE TABLE claims (batch_seq BIGINT, number BIGINT, loser TEXT);"
+        "CREATE TABLE claims (batch_seq BIGINT, number BIGINT, owner TEXT, loser TEXT);"
         "CREATE TRIGGER note_claim AFTER UPDATE OF token ON spans WHEN NEW.owner IS NOT NULL BEGIN"
-        " INSERT INTO claims VALUES (NEW.batch_seq, NEW.number, OLD.owner); END");
+        " INSERT INTO claims VALUES (NEW.batch_seq, NEW.number, NEW.owner, (SELECT owner FROM claims"
+        " WHERE batch_seq = NEW.batch_seq AND number = NEW.number ORDER BY rowid DESC LIMIT 1)); END");
     const int rarity = draw_.between(1, 5);  // some lives are calm
     for (bool& may : may_) may = draw_.one_in(rarity);
     machines_.push_back({.name = "a", .models = {"m"}, .slots = draw_.between(1, 4)});
@@ -217,8 +216,7 @@ class World {
       }
       place->second.push_back(std::move(work));
     };
-    nodes_.resize(draw_.one_in(4) ? 1 : 2);
-    nodes_[0].serves = true;
+    nodes_.resize(static_cast<std::size_t>(draw_.between(1, 3)));
     for (Node& node : nodes_) start(node);
   }
   ~World() {
@@ -301,10 +299,8 @@ class World {
   void start(Node& node) {
     auto session = std::make_unique<FaultyConnection>(*database_);
     auto blobs = std::make_unique<MemoryBlobs>(blobs_);
-    const bool serves = node.serves;
     const Millis wall = node.wall;
     node = {};
-    node.serves = serves;
     node.wall = wall;
     node.session = session.get();
     node.blobs = blobs.get();
@@ -315,11 +311,10 @@ class World {
     }
     Dispatcher::Options options;
     node.worker = options.worker = fmt::format("w{}", ++workers_);
-    options.lease = kLease;
     options.commit_lines = static_cast<std::size_t>(draw_.between(1, 40));
     options.random_seed = static_cast<std::uint32_t>(draw_.below(1 << 30));
     tell("{} begins", options.worker);
-    node.process = std::make_unique<Process>(*node.disk, options);
+    node.process = std::make_unique<Process>(*node.disk, options, Lifecycle::Options{}, nodes_.size() > 1);
     set_log();
     Process& process = *node.process;
     process.clock.advance(now_ - process.clock.monotonic());
@@ -329,10 +324,13 @@ class World {
       process.engines.add(
           std::make_unique<MachineClient>(options.worker, machine, answers_, process.clock, process.engines.changed()));
     }
-    if (nodes_.size() == 1) store([](Store& s) { s.release_all_leases(); });
+    run_alone(node, start_parts(process));
+  }
+  static Task<> start_parts(Process& process) {
+    co_await process.fleet.start();
     process.dispatcher.start();
     process.engines.start();
-    if (node.serves) run_alone(node, process.lifecycle.resume());
+    co_await process.lifecycle.resume();
   }
 
   // Nothing that it has under way takes effect any more.
@@ -341,22 +339,18 @@ class World {
     end(node);
   }
   void end(Node& node) {
-    ++endings_;
     ++losses_[node.worker];
     run_alone(node, stop_parts(*node.process));
     node.process->dispatcher_is_stopped();
     node.process.reset();
     set_log();
     node.disk.reset();
-    // The server misses it, and looks at what it may not have told.
-    for (const Job& job : jobs_) {
-      if (nodes_[0].process) nodes_[0].process->lifecycle.notify(job.id);
-    }
   }
   static Task<> stop_parts(Process& process) {
     co_await process.lifecycle.stop();
     const Millis patience{0};
     co_await process.dispatcher.stop(patience);
+    co_await process.fleet.stop();
   }
   void run_alone(Node& node, Task<> task) {
     TaskGroup group(node.process->loop);
@@ -402,13 +396,6 @@ class World {
       if (!any) break;
     }
     if (all && steps < 0) give_up("there is no end to what can run");
-    // Workers tell the server that the last line of a batch is saved.
-    for (Node& node : nodes_) {
-      if (!node.process) continue;
-      for (; node.told < node.process->done.size(); ++node.told) {
-        if (nodes_[0].process) nodes_[0].process->lifecycle.notify(node.process->done[node.told]);
-      }
-    }
   }
 
   void advance(Millis step) {
@@ -457,12 +444,13 @@ class World {
               [&](Store& s) { return s.set_paused(job.id, paused ? std::optional(wall) : std::nullopt).has_value(); }))
         return;
       tell("{} {}", paused ? "pause" : "resume", job.id.value);
-      set_paused(job.id, paused);
+      server->lifecycle.set_paused(job.id, paused);
     } else if (kind == priority) {
       store([&](Store& s) { return s.set_priority(job.id, draw_.between(-1, 1)).has_value(); });
     } else if (kind == retry && jobs_.size() < 8) {
       Batch batch;
       batch.id = new_id();
+      batch.driver = nodes_[0].worker;
       batch.created_at = wall;
       if (!store([&](Store& s) { return s.retry_batch(job.id, batch, {0, 0}).has_value(); })) return;
       tell("{} retries {}", batch.id.value, job.id.value);
@@ -478,11 +466,6 @@ class World {
     }
   }
 
-  void set_paused(const BatchId& id, bool paused) {
-    for (Node& node : nodes_) {
-      if (node.process) node.process->lifecycle.set_paused(id, paused);
-    }
-  }
   BatchId new_id() { return {fmt::format("batch_{:032x}", jobs_.size() + 1)}; }
 
   void submit(Process& server) {
@@ -496,6 +479,7 @@ class World {
     const std::string text = input_lines(job.first, job.end, job.model) + (job.faulty ? "bad\n" : "");
     Batch batch;
     batch.id = job.id;
+    batch.driver = nodes_[0].worker;
     batch.input_file_id = job.input;
     batch.endpoint = "/v1/chat/completions";
     batch.completion_window = "24h";
@@ -578,7 +562,9 @@ class World {
       node.session->loses_reply_of.reset();
     }
     for (const Job& job : jobs_) {
-      if (store([&](Store& s) { return s.set_paused(job.id, std::nullopt).has_value(); })) set_paused(job.id, false);
+      if (store([&](Store& s) { return s.set_paused(job.id, std::nullopt).has_value(); })) {
+        nodes_[0].process->lifecycle.set_paused(job.id, false);
+      }
     }
   }
 
@@ -604,8 +590,8 @@ class World {
     return files;
   }
 
-  // A body is sent as it is, never by a process that began when its answer was stored, and never by the server's worker
-  // when its batch was cut short.
+  // A body is sent as it is, never by a process that began when its answer was stored, and never by the one that has
+  // cut its batch short.
   void on_send(const std::string& worker, const std::string& body) {
     const int i = number_of(body);
     check(!current_->saved_before.contains(i), "{} sends line {}, whose answer was stored before it began", worker, i);
@@ -613,7 +599,8 @@ class World {
       if (i < job.first || i >= job.end) continue;
       check(body == request_body(i, job.model), "{} sends {}", worker, body);
       const bool cut_short = ended(job) && job.seen->status != BatchStatus::completed;
-      check(job.retried || !cut_short || !current_->serves, "{} sends line {}, whose batch has ended", worker, i);
+      check(job.retried || !cut_short || job.seen->driver != worker, "{} sends line {}, whose batch has ended", worker,
+            i);
     }
   }
 
@@ -637,7 +624,6 @@ class World {
       if (is_terminal(batch.status)) {
         tell("{} has ended", name);
         job.files = files_of(batch);
-        set_paused(job.id, false);  // as the server tells its own worker
       }
       job.seen = std::move(batch);
       if (ended(job)) audit(job);
@@ -648,7 +634,7 @@ class World {
   std::vector<int> saved(const Job& job) {
     std::vector<int> all;
     store([&](Store& s) {
-      for (std::int64_t span = 0; span * kSpanLines < job.end - job.first; ++span) {
+      for (std::int64_t span = 0; span * span_lines(job.end - job.first) < job.end - job.first; ++span) {
         for (const std::uint32_t index : s.finished_indices({job.id, span})) {
           all.push_back(job.first + static_cast<int>(index));
         }
@@ -722,26 +708,26 @@ class World {
   }
 
   // A line is sent once a claim of its span, and once more after each answer that is not final. A worker loses a span
-  // only by what has befallen it: a crash, stop, stall or failed transaction can cost it each lease once. A span that
-  // is free is claimed when the batch begins, and again when a worker has given it back at its end. (I5)
+  // only by what has befallen it: a crash, stop, stall or failed transaction can cost it each span once. (I5)
   void audit_repeats() {
     std::map<int, std::int64_t> claims;  // by the first request of a span
     for (const Job& job : jobs_) {
+      const auto size = static_cast<int>(span_lines(job.end - job.first));
       database_->execute(
           "SELECT number, loser, COUNT(*) FROM claims"
           " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1) GROUP BY number, loser",
           {job.id.value}, [&](const sql::Row& row) {
-            claims[job.first + static_cast<int>(row.integer(0) * kSpanLines)] += row.integer(2);
+            claims[job.first + static_cast<int>(row.integer(0)) * size] += row.integer(2);
             const std::string loser(row.is_null(1) ? "" : row.text(1));
-            check(row.integer(2) <= (loser.empty() ? 1 + endings_ : losses_[loser]),
-                  "{}: span {} was claimed {} times from '{}'", job.id.value, row.integer(0), row.integer(2), loser);
+            check(row.integer(2) <= (loser.empty() ? 1 : losses_[loser]), "{}: span {} was claimed {} times from '{}'",
+                  job.id.value, row.integer(0), row.integer(2), loser);
           });
     }
     for (const Job& job : jobs_) {
+      const auto size = static_cast<int>(span_lines(job.end - job.first));
       for (int i = job.first; i < job.end; ++i) {
         const Sent& sent = answers_.lines[i];
-        const int first = i - (i - job.first) % static_cast<int>(kSpanLines);
-        const auto allowed = sent.not_final + claims[first];
+        const auto allowed = sent.not_final + claims[i - (i - job.first) % size];
         check(sent.times <= allowed, "{}: line {} was sent {} times, and at most {} can be", job.id.value, i,
               sent.times, allowed);
       }
@@ -762,8 +748,8 @@ class World {
   const Moment begin_{Millis(1'000'000)};
   Moment now_ = begin_;
   Timestamp latest_wall_{};
-  int workers_ = 0, endings_ = 0;
-  std::map<std::string, int> losses_;  // of leases that each worker can have had, of one span
+  int workers_ = 0;
+  std::map<std::string, int> losses_;  // that each worker can have had of one span
   std::int64_t answered_ = 0;          // lines of the files that are audited
   StreamHash trace_;
   std::vector<std::string> faults_;

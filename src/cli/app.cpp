@@ -91,10 +91,9 @@ App::App(asio::io_context& loop, const Config& config)
                                                                dispatcher_options(process_, config),
                                                                [this](const BatchId& id) { lifecycle_.notify(id); })
                                 : nullptr),
-      lifecycle_(loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
-                 {.process = process_,
-                  .scratch_directory = data_.path(),
-                  .batch_lines_max = config.max_requests_per_job}),
+      lifecycle_(
+          loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
+          {.process = process_, .scratch_directory = data_.path(), .batch_lines_max = config.max_requests_per_job}),
       fleet_(loop, clock_, db_, engines_, estimator_, lifecycle_, dispatcher_.get(),
              {.process = process_, .is_worker = config.worker}),
       swapper_(loop, clock_, db_, std::chrono::seconds(config.swap_after_s)),

@@ -248,6 +248,8 @@ class Store {
   void join(const std::string& process, bool is_worker, Timestamp now);
   // It still does, and says this of its engines. False when it was buried: what it held others have by now.
   bool beat(const std::string& process, const std::string& report, Timestamp now);
+  // Whether it does, to the end of this transaction.
+  bool lives(const std::string& process);
   // All that live, by their ids.
   std::vector<Peer> peers();
   // Lives no more: its spans and batches are free. False, and nothing is changed, when it was buried already, or has
@@ -255,7 +257,7 @@ class Store {
   bool bury(const std::string& process, std::optional<std::int64_t> beats = std::nullopt);
   // For the only process of a database, at its start: whoever was here is gone.
   void bury_all();
-  // The batches that have not ended and that no process sees to their ends are this one's now.
+  // The batches that have not ended and that no living process sees to their ends are this one's now.
   std::vector<BatchId> adopt_batches(const std::string& process);
   // The newest beat of any worker, living or not.
   std::optional<Timestamp> worker_last_seen();

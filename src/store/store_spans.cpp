@@ -145,15 +145,18 @@ std::vector<SpanKey> Store::held_spans(const std::string& owner) {
   sql_.execute(
       "SELECT b.id, s.number FROM spans s JOIN batches b ON b.seq = s.batch_seq WHERE s.owner = $1"
       " AND s.entries > s.completed + s.failed",
-      {owner}, [&](const sql::Row& row) { held.push_back({{std::string(row.text(0))}, row.integer(1)}); });
+      {owner}, [&](const sql::Row& row) {
+        held.push_back({{std::string(row.text(0))}, row.integer(1)});
+      });
   return held;
 }
 
 std::int64_t Store::count_held_by_others(const BatchId& id, const std::string& owner) {
   std::int64_t spans = 0;
-  sql_.execute("SELECT COUNT(*) FROM spans WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1)"
-               " AND owner IS NOT NULL AND owner <> $2 AND " PENSTOCK_OPEN,
-               {id.value, owner}, [&](const sql::Row& row) { spans = row.integer(0); });
+  sql_.execute(
+      "SELECT COUNT(*) FROM spans WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1)"
+      " AND owner IS NOT NULL AND owner <> $2 AND " PENSTOCK_OPEN,
+      {id.value, owner}, [&](const sql::Row& row) { spans = row.integer(0); });
   return spans;
 }
 

@@ -85,7 +85,10 @@ class Process {
   }
 
   void start_dispatcher() {
-    write([](Store& store) { store.bury_all(); });
+    write([this](Store& store) {
+      store.bury_all();
+      store.join(name, true, clock.now());
+    });
     dispatcher.start();
     engines.start();
   }
