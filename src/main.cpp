@@ -63,6 +63,10 @@ int run_command(int argc, char** argv) {
   bool print = false;
   serving.app->add_flag("--print-config", print, "print the configuration that results, and stop");
 
+  Command working{
+      app.add_subcommand("worker", "Run what the servers of a PostgreSQL database have queued"), {}, {}, {}};
+  working.add_settings();
+
   Command running{app.add_subcommand("run", "Run one file of requests, without a server"), {}, {}, {}};
   running.add_settings();
   RunOptions options;
@@ -93,6 +97,11 @@ int run_command(int argc, char** argv) {
     throw UsageError(std::string(e.what()) + " (penstock --help says more)");
   }
   if (*running.app) return run(running.config(log::Level::warn), options);
+  if (*working.app) {
+    Config config = working.config(log::Level::info);
+    config.worker = true;
+    return work(config);
+  }
   if (*listing.app) return models_list(listing.config(log::Level::warn));
   if (*checking.app) return models_check(checking.config(log::Level::warn), checked);
   if (adding) return models_add(model);

@@ -52,12 +52,12 @@ Task<> Lifecycle::resume() {
   if (dispatcher_) tasks_.keep("batches of others", clock_, [this] { return watch(); });
 }
 
+// Ours may be one whose creation nobody could be told of, since the reply to its COMMIT was lost.
 Task<> Lifecycle::adopt() {
   const auto ids = co_await db_.write([this](Store& store) { return store.adopt_batches(options_.process); });
   for (const BatchId& id : ids) start(id);
 }
 
-// One may come back to us before we have noticed that it was another's.
 void Lifecycle::start(const BatchId& id) {
   const bool is_new = changed_.try_emplace(id, loop_).second;
   if (is_new) tasks_.keep("batch", clock_, [this, id] { return drive(id); });

@@ -34,8 +34,9 @@ class Lifecycle {
   // Takes over the batches that have not ended and are no process's, and removes what has been kept of those that have
   // for long enough.
   Task<> resume();
+  // Takes over those that have become nobody's since.
   Task<> adopt();
-  // A new batch, just stored as ours.
+  // A batch that is ours, and may be under way already.
   void start(const BatchId& id);
   // Something about it has changed: all its lines are done, it was cancelled, or has another priority.
   void notify(const BatchId& id);

@@ -6,7 +6,6 @@
 #include <system_error>
 
 #include "base/error.h"
-#include "base/random.h"
 #include "blob/s3.h"
 
 namespace penstock {
@@ -21,7 +20,7 @@ void check_key(std::string_view key) {
   if (!is_key(key)) throw std::logic_error("not a key of a blob");
 }
 
-std::string identity(BlobStore& blobs) {
+std::string identity(BlobStore& blobs, const std::string& first) {
   const std::string key(kIdentityKey);
   while (true) {
     if (const auto reader = blobs.open(key)) {
@@ -29,8 +28,7 @@ std::string identity(BlobStore& blobs) {
       reader->read_at(0, reader->size(), id);
       return id;
     }
-    std::string id = random_id("store_");
-    if (blobs.create_once(key, id)) return id;
+    if (blobs.create_once(key, first)) return first;
   }
 }
 

@@ -60,10 +60,10 @@ class BlobStore {
   virtual bool create_once(const std::string& key, std::string_view bytes) = 0;
 };
 
-// The name that the store was given when it was first used, which tells it from every other store. Any process that
-// asks is told the same. It is the blob kIdentityKey.
+// What the store was told when it was first used: `first`, when that is now. Any process that asks hears the same, so
+// those of one database are told from those of another, which would remove their blobs. It is the blob kIdentityKey.
 inline constexpr std::string_view kIdentityKey = "penstock-store";
-std::string identity(BlobStore& blobs);
+std::string identity(BlobStore& blobs, const std::string& first);
 
 // Files below `directory`, which is made when it is missing. Several processes may share it, also over a network.
 std::unique_ptr<BlobStore> open_local_blobs(const std::string& directory);

@@ -32,11 +32,18 @@ void take_all_descriptors() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// A commit over a network takes longer, and others commit too.
+constexpr Millis kCommitAfterShared{50};
+
+// Blobs in a store that others use too are theirs until then: of one that is new the row may be on its way.
+constexpr Millis kForeign = std::chrono::hours(24);
+
 Dispatcher::Options dispatcher_options(const std::string& process, const Config& config) {
   Dispatcher::Options options;
   options.worker = process;
   options.retry.attempts_max = config.line_attempts;
   options.embedding_group = config.embedding_group;
+  if (!config.database.empty()) options.commit_after = kCommitAfterShared;
   return options;
 }
 
@@ -82,10 +89,13 @@ DataDirectory::~DataDirectory() {
 }
 
 App::App(asio::io_context& loop, const Config& config)
-    : data_(config.data),
+    : loop_(loop),
+      shares_database_(!config.database.empty()),
+      shares_blobs_(shares_database_ || !config.blobs.empty()),
+      data_(config.data),
       clock_(loop),
-      db_(data_.database()),
-      blobs_(open_local_blobs(data_.blobs())),
+      db_(shares_database_ ? config.database : data_.database()),
+      blobs_(open_blobs(config.blobs.empty() ? data_.blobs() : config.blobs, data_.path())),
       engines_(loop, clock_),
       dispatcher_(config.worker ? std::make_unique<Dispatcher>(loop, clock_, db_, *blobs_, engines_, estimator_,
                                                                dispatcher_options(process_, config),
@@ -95,7 +105,7 @@ App::App(asio::io_context& loop, const Config& config)
           loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
           {.process = process_, .scratch_directory = data_.path(), .batch_lines_max = config.max_requests_per_job}),
       fleet_(loop, clock_, db_, engines_, estimator_, lifecycle_, dispatcher_.get(),
-             {.process = process_, .is_worker = config.worker}),
+             {.process = process_, .is_worker = config.worker, .shares = shares_database_}),
       swapper_(loop, clock_, db_, std::chrono::seconds(config.swap_after_s)),
       expiry_(loop, clock_, db_, *blobs_, io_),
       services_{.clock = clock_,
@@ -193,11 +203,35 @@ void App::add_models(asio::io_context& loop, const Config& config) {
   }
 }
 
-// The data directory is ours alone, so blobs that no row names were left by a crash.
 Task<> App::start() {
   fs::remove_all(data_.path() + "/slots");  // what a crash left
+  if (shares_blobs_) {
+    const auto ours = co_await db_.write([](Store& store) { return store.identity(random_id("database_")); });
+    const auto theirs = co_await blocking(io_, [&] { return identity(*blobs_, ours); });
+    if (ours != theirs) {
+      throw UsageError(
+          "blobs: this place has the files of another database. All servers and workers of one database need the same "
+          "--blobs, and those of another one a place of their own");
+    }
+  }
   co_await disk_.start();
+  if (shares_database_) db_.listen(loop_, [this](const std::string& batch) { fleet_.heard(batch); });
   co_await fleet_.start();
+  co_await sweep();
+  if (dispatcher_) dispatcher_->start();
+  engines_.start();
+  swapper_.start();
+  expiry_.start();
+  co_await lifecycle_.resume();
+}
+
+// Removes the blobs that no row names: a crash has left them.
+Task<> App::sweep() {
+  const Millis age = shares_blobs_ ? kForeign : Millis{0};
+  const auto keys = co_await blocking(io_, [&] {
+    blobs_->abort_unfinished(age);
+    return blobs_->keys(age);
+  });
   const auto named = co_await db_.read([](Store& store) {
     std::set<std::string> keys;
     for (const FileId& id : store.all_file_ids()) {
@@ -208,16 +242,10 @@ Task<> App::start() {
     return keys;
   });
   co_await blocking(io_, [&] {
-    blobs_->abort_unfinished(Millis{0});
-    for (const std::string& key : blobs_->keys()) {
+    for (const std::string& key : keys) {
       if (!named.contains(key)) blobs_->remove(key);
     }
   });
-  if (dispatcher_) dispatcher_->start();
-  engines_.start();
-  swapper_.start();
-  expiry_.start();
-  co_await lifecycle_.resume();
 }
 
 // Batches go on to their ends meanwhile: that of the last line may be one.

@@ -31,7 +31,7 @@ class DataDirectory {
   bool own_sockets_ = false;
 };
 
-// All parts of a server or of a run, wired together. It only constructs, starts and stops.
+// All parts of a server, a worker or a run, wired together. It only constructs, starts and stops.
 class App {
  public:
   // Throws UsageError when the configuration cannot work.
@@ -49,10 +49,13 @@ class App {
   const std::string& data_path() const { return data_.path(); }
 
  private:
+  Task<> sweep();
   void add_engines(asio::io_context& loop, const Config& config);
   void add_models(asio::io_context& loop, const Config& config);
 
+  asio::io_context& loop_;
   const std::string process_ = random_id("process_");
+  const bool shares_database_, shares_blobs_;  // with other processes, perhaps
   DataDirectory data_;
   SystemClock clock_;
   Db db_;

@@ -12,6 +12,9 @@ constexpr int kExitOk = 0, kExitLinesFailed = 1, kExitFaults = 1, kExitUsage = 2
 // Serves the API until SIGINT or SIGTERM; returns the exit code.
 int serve(const Config& config);
 
+// Runs what the servers of the same database have queued, until such a signal. Returns the exit code.
+int work(const Config& config);
+
 struct RunOptions {
   std::string input, output;
   std::optional<std::string> errors;  // default: beside the output

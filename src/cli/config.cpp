@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "engine/memory_fit.h"
 #include "net/http_client.h"
+#include "sql/connection.h"
 
 namespace penstock {
 namespace {
@@ -53,6 +54,18 @@ void set_listen(Config& c, const Values& v) {
   if (c.listen_host.starts_with('[') && c.listen_host.ends_with(']')) {
     c.listen_host = c.listen_host.substr(1, c.listen_host.size() - 2);
   }
+}
+
+void set_database(Config& c, const Values& v) {
+  if (!sql::is_postgres(v.back())) throw UsageError("expected a URL such as postgres://user:password@host/database");
+  c.database = v.back();
+}
+
+void set_blobs(Config& c, const Values& v) {
+  if (v.back().find("://") != std::string::npos && !v.back().starts_with("s3://")) {
+    throw UsageError("expected a folder or s3://bucket/prefix");
+  }
+  c.blobs = v.back();
 }
 
 void set_engines(Config& c, const Values& v) {
@@ -130,6 +143,15 @@ const std::vector<Setting>& all_settings() {
        [](const Config& c) { return quote(fmt::format("{}:{}", c.listen_host, c.listen_port)); }},
       text_setting({"data", "--data", "PENSTOCK_DATA", "folder for files, queue and results"}, &Config::data,
                    PathKind::path),
+      {{"database", "--database", "PENSTOCK_DATABASE",
+        "postgres:// URL of the queue, for several servers and workers (default: SQLite in the data folder)"},
+       set_database,
+       [](const Config& c) { return quote(c.database.empty() ? "" : sql::without_password(c.database)); }},
+      {{"blobs", "--blobs", "PENSTOCK_BLOBS",
+        "folder or s3://bucket/prefix for files, of all servers and workers (default: in the data folder)"},
+       set_blobs,
+       [](const Config& c) { return quote(c.blobs); },
+       PathKind::path},
       {{"engines", "--engine", "PENSTOCK_ENGINES", "URL of an OpenAI-compatible server; may be repeated"},
        set_engines,
        [](const Config& c) { return quote_list(c.engines); }},
@@ -224,7 +246,9 @@ void apply(Config& config, Origins& origins, const Setting& setting, const Value
   try {
     setting.set(config, values);
   } catch (const UsageError& e) {
-    throw UsageError(fmt::format("{}: '{}' ({}): {}", setting.info.key, fmt::join(values, ","), origin, e.what()));
+    std::string given = fmt::format("{}", fmt::join(values, ","));
+    if (setting.info.key == "database") given = "…";  // there may be a password in it, misspelt as it is
+    throw UsageError(fmt::format("{}: '{}' ({}): {}", setting.info.key, given, origin, e.what()));
   }
   origins[setting.info.key] = origin;
 }
@@ -237,6 +261,7 @@ std::string scalar_text(const toml::node& node, const std::string& key, const st
 }
 
 std::string resolved(const fs::path& folder, const std::string& value, PathKind kind) {
+  if (value.find("://") != std::string::npos) return value;
   if (kind == PathKind::path) return from_folder(folder, value);
   return kind == PathKind::program ? program_from_folder(folder, value) : value;
 }

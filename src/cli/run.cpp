@@ -242,6 +242,7 @@ int run(const Config& given, const RunOptions& options) {
   if (!fs::is_directory(folder)) throw UsageError(fmt::format("there is no folder {} to write to", folder.string()));
   Config config = given;
   config.data = state_folder(options);
+  config.database = config.blobs = "";
   config.worker = true;
   config.max_requests_per_job = 0;  // limits of a shared queue do not matter here
   int exit_code = kExitOk;

@@ -26,17 +26,22 @@ std::size_t connections_max() {
   return std::min<std::size_t>(limit.rlim_cur / 3, kConnectionsMax);
 }
 
-Task<> serve_until_signal(App& app, HttpServer& server, TaskGroup& tasks, Clock& clock, asio::signal_set& signals) {
+// `server` is null where there is none.
+Task<> live_until_signal(App& app, HttpServer* server, TaskGroup& tasks, asio::signal_set& signals) {
   co_await app.start();
-  tasks.keep("http server", clock, [&server] { return server.run(); });
-  log::info("listening on port {}, data in {}", server.port(), app.data_path());
+  if (server) {
+    tasks.keep("http server", app.services().clock, [server] { return server->run(); });
+    log::info("listening on port {}, data in {}", server->port(), app.data_path());
+  } else {
+    log::info("working, data in {}", app.data_path());
+  }
   co_await signals.async_wait(asio::use_awaitable);
   log::info("stopping: lines under way have {} s; a second signal stops at once", kDrain.count() / 1000);
   signals.async_wait([](boost::system::error_code error, int signal) {
     if (!error) ::_exit(128 + signal);
   });
   co_await app.drain(kDrain);
-  co_await server.stop(kLastAnswers);
+  if (server) co_await server->stop(kLastAnswers);
   co_await app.stop();
   tasks.cancel();
   signals.cancel();
@@ -48,13 +53,28 @@ int serve(const Config& config) {
   asio::io_context loop(1);
   asio::signal_set signals(loop, SIGINT, SIGTERM);
   App app(loop, config);
-  Clock& clock = app.services().clock;
   HttpServer server(
-      loop, clock, {.host = config.listen_host, .port = config.listen_port, .connections_max = connections_max()},
+      loop, app.services().clock,
+      {.host = config.listen_host, .port = config.listen_port, .connections_max = connections_max()},
       [&](Request& request) { return dispatch(app.services(), request); }, refuse);
   server.listen();
   TaskGroup tasks(loop);
-  run_until_done(loop, serve_until_signal(app, server, tasks, clock, signals));
+  run_until_done(loop, live_until_signal(app, &server, tasks, signals));
+  return kExitOk;
+}
+
+int work(const Config& config) {
+  if (config.database.empty()) {
+    throw UsageError(
+        "database: a worker needs the database of its servers, --database postgres://…; a server that keeps its queue "
+        "in "
+        "SQLite has its worker inside, and no other can join it");
+  }
+  asio::io_context loop(1);
+  asio::signal_set signals(loop, SIGINT, SIGTERM);
+  App app(loop, config);
+  TaskGroup tasks(loop);
+  run_until_done(loop, live_until_signal(app, nullptr, tasks, signals));
   return kExitOk;
 }
 

@@ -72,7 +72,7 @@ TEST_P(ManyTest, CreatesAtOnceFillTheQueueToItsDepthAndNoFurther) {
         run([&](Store& store) { return store.insert_batch(make_batch(fmt::format("batch_{}", i)), {}); }).has_value();
   });
   EXPECT_EQ(taken, 20);
-  EXPECT_EQ(run([](Store& store) { return store.unfinished_batches(); }).size(), 20u);
+  EXPECT_EQ(run([](Store& store) { return store.queue(); }).size(), 20u);
 }
 
 TEST_P(ManyTest, TwinsOfAnIdempotencyKeyMakeOneBatch) {
@@ -92,7 +92,7 @@ TEST_P(ManyTest, TwinsOfAnIdempotencyKeyMakeOneBatch) {
     made.insert(id);
   });
   EXPECT_EQ(made.size(), 1u);
-  EXPECT_EQ(run([](Store& store) { return store.unfinished_batches(); }).size(), 1u);
+  EXPECT_EQ(run([](Store& store) { return store.queue(); }).size(), 1u);
 }
 
 TEST_P(ManyTest, SaversOfManyBatchesLoseNothingAndAFollowerMissesNothing) {

@@ -45,6 +45,11 @@ class ProcessesTest : public testing::TestWithParam<Driver> {
 };
 INSTANTIATE_TEST_SUITE_P(On, ProcessesTest, testing::ValuesIn(drivers()), driver_name);
 
+TEST_P(ProcessesTest, ADatabaseKeepsItsFirstName) {
+  EXPECT_EQ(store.identity("first"), "first");
+  EXPECT_EQ(store.identity("second"), "first");
+}
+
 TEST_P(ProcessesTest, NobodyWasSeenInAnEmptyDatabase) {
   EXPECT_FALSE(store.worker_last_seen());
   EXPECT_TRUE(store.peers().empty());
@@ -136,7 +141,7 @@ TEST_P(ProcessesTest, WhoComesBackFromTheGraveHasAnotherNumber) {
   EXPECT_FALSE(store.bury("w1", seen));
 }
 
-TEST_P(ProcessesTest, OnlyUnfinishedBatchesOfNobodyAreAdopted) {
+TEST_P(ProcessesTest, UnfinishedBatchesOfNobodyAreAdopted) {
   store.join("w1", true, kNow);
   const BatchId lone = add_batch("batch_1", std::nullopt);
   add_batch("batch_2", "w1");
@@ -145,6 +150,7 @@ TEST_P(ProcessesTest, OnlyUnfinishedBatchesOfNobodyAreAdopted) {
   const BatchId of_the_dead = add_batch("batch_4", "w0");
   store.join("w2", true, kNow);
   EXPECT_EQ(store.adopt_batches("w2"), (std::vector{lone, of_the_dead}));
+  EXPECT_EQ(store.adopt_batches("w2"), (std::vector{lone, of_the_dead})) << "they are his";
   store.join("w3", true, kNow);
   EXPECT_TRUE(store.adopt_batches("w3").empty());
 }

@@ -16,3 +16,8 @@ ALTER TABLE batches ADD COLUMN driver TEXT;
 
 ALTER TABLE spans DROP COLUMN lease_until_ms;
 CREATE INDEX spans_free ON spans (batch_seq, number) WHERE owner IS NULL AND entries > completed + failed;
+
+-- Tells this database from every other one: one row.
+CREATE TABLE identity (
+  id  TEXT NOT NULL
+);

@@ -121,6 +121,9 @@ class Store {
   // The same with these scripts, from that of version 1 on.
   void migrate(std::span<const SchemaScript> scripts);
 
+  // A name that no other database has: `first`, when it has none yet.
+  std::string identity(const std::string& first);
+
   // --- files and uploads; `now` is when it is asked, since what is late has expired whether or not anybody has noticed
   void insert_file(const File& file);
   std::optional<File> find_file(const FileId& id, Timestamp now);
@@ -257,7 +260,8 @@ class Store {
   bool bury(const std::string& process, std::optional<std::int64_t> beats = std::nullopt);
   // For the only process of a database, at its start: whoever was here is gone.
   void bury_all();
-  // The batches that have not ended and that no living process sees to their ends are this one's now.
+  // The batches that have not ended and that no living process sees to their ends are this one's now. All that are its
+  // own, the oldest first.
   std::vector<BatchId> adopt_batches(const std::string& process);
   // The newest beat of any worker, living or not.
   std::optional<Timestamp> worker_last_seen();

@@ -48,11 +48,12 @@ void Store::bury_all() {
 }
 
 std::vector<BatchId> Store::adopt_batches(const std::string& process) {
+  sql_.execute("UPDATE batches SET driver = $1 WHERE " PENSTOCK_UNFINISHED
+               " AND (driver IS NULL OR driver NOT IN (SELECT id FROM processes WHERE alive = 1))",
+               {process});
   std::vector<BatchId> ids;
-  sql_.execute(
-      "UPDATE batches SET driver = $1 WHERE " PENSTOCK_UNFINISHED
-      " AND (driver IS NULL OR driver NOT IN (SELECT id FROM processes WHERE alive = 1)) RETURNING id",
-      {process}, [&](const sql::Row& row) { ids.push_back(BatchId{std::string(row.text(0))}); });
+  sql_.execute("SELECT id FROM batches WHERE driver = $1 AND " PENSTOCK_UNFINISHED " ORDER BY seq", {process},
+               [&](const sql::Row& row) { ids.push_back(BatchId{std::string(row.text(0))}); });
   return ids;
 }
 

@@ -45,4 +45,14 @@ void Store::migrate(std::span<const SchemaScript> scripts) {
   }
 }
 
+std::string Store::identity(const std::string& first) {
+  sql_.lock("identity");
+  std::string id;
+  const auto read = [&](const sql::Row& row) { id = row.text(0); };
+  sql_.execute("SELECT id FROM identity", {}, read);
+  if (!id.empty()) return id;
+  sql_.execute("INSERT INTO identity (id) VALUES ($1)", {first});
+  return first;
+}
+
 }  // namespace penstock
