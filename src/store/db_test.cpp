@@ -4,9 +4,9 @@
 
 #include <fstream>
 #include <future>
-#include <thread>
 
 #include "testing/database.h"
+#include "testing/run_task.h"
 
 namespace penstock {
 namespace {
@@ -132,13 +132,60 @@ TEST_P(DbTest, ANewerSchemaIsRefused) {
   EXPECT_THROW(Db{database.address()}, UsageError);
 }
 
-TEST_P(DbTest, ManyProgramsMayStartAtOnce) {
-  if (GetParam() == Driver::sqlite) GTEST_SKIP() << "its folder has one program";
-  std::vector<std::thread> programs;
-  for (int i = 0; i < 8; ++i) {
-    programs.emplace_back([&] { EXPECT_NO_THROW(Db{database.address()}); });
-  }
-  for (std::thread& program : programs) program.join();
+// What only a server can do to its sessions.
+class PostgresDbTest : public DbTest {};
+// There may be none without a server.
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PostgresDbTest);
+INSTANTIATE_TEST_SUITE_P(On, PostgresDbTest, testing::ValuesIn(servers()), driver_name);
+
+TEST_P(PostgresDbTest, SessionsThatHaveEndedAreReplaced) {
+  Db db(database.address());
+  run(write_and_read(db, file("file-1"), done));
+  database.end_all_sessions();
+  done = false;
+  run(write_and_read(db, file("file-2"), done));
+  EXPECT_TRUE(done);
+}
+
+TEST_P(PostgresDbTest, AWriteWhoseSessionEndsBeforeItsCommitRunsAgain) {
+  Db db(database.address());
+  int runs = 0;
+  asio::io_context loop;
+  const auto count = [&](Store& store) {
+    if (++runs == 1) database.end_all_sessions();
+    store.insert_file(file("file-1"));
+  };
+  run_task(loop, db.write(count));
+  EXPECT_EQ(runs, 2);
+  run(find(db, FileId{"file-1"}, done));
+  EXPECT_TRUE(done);
+}
+
+TEST_P(PostgresDbTest, AWriteThatCrossedAnotherRunsAgain) {
+  Db db(database.address());
+  int runs = 0;
+  asio::io_context loop;
+  const auto insert = [&](Store& store) {
+    if (++runs == 1) {
+      const auto twin = database.open();
+      sql::transaction(*twin, [&] { Store(*twin).insert_file(file("file-1")); });
+    }
+    if (!store.find_file({"file-1"}, kNow) || runs == 1) store.insert_file(file("file-1"));
+  };
+  run_task(loop, db.write(insert));
+  EXPECT_EQ(runs, 2);
+}
+
+TEST_P(PostgresDbTest, WhatACommitSaysIsHeardOnTheLoop) {
+  Db db(database.address());
+  asio::io_context loop;
+  std::vector<std::string> heard;
+  db.listen(loop, [&](const std::string& payload) { heard.push_back(payload); });
+  ASSERT_TRUE(run_until(loop, [&] { return heard.size() == 1; }));
+  const auto other = database.open();
+  sql::transaction(*other, [&] { other->notify("batch_1"); });
+  ASSERT_TRUE(run_until(loop, [&] { return heard.size() == 2; }));
+  EXPECT_EQ(heard, (std::vector<std::string>{"", "batch_1"}));
 }
 
 }  // namespace

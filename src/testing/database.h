@@ -16,8 +16,13 @@ enum class Driver { sqlite, postgres };
 
 // Those that tests can run on: PostgreSQL when PENSTOCK_TEST_POSTGRES is the URL of a database.
 inline std::vector<Driver> drivers() {
-  std::vector<Driver> all{Driver::sqlite};
-  if (std::getenv("PENSTOCK_TEST_POSTGRES")) all.push_back(Driver::postgres);
+  if (std::getenv("PENSTOCK_TEST_POSTGRES")) return {Driver::sqlite, Driver::postgres};
+  return {Driver::sqlite};
+}
+// Of them, those with a server.
+inline std::vector<Driver> servers() {
+  std::vector<Driver> all = drivers();
+  all.erase(all.begin());
   return all;
 }
 // For INSTANTIATE_TEST_SUITE_P.
@@ -33,8 +38,8 @@ class TestDatabase {
     schema_ = fmt::format("test_{:016x}", std::uniform_int_distribution<std::uint64_t>()(random_));
     address_ = std::getenv("PENSTOCK_TEST_POSTGRES");
     administrator().execute_script("CREATE SCHEMA " + schema_);
-    address_ +=
-        fmt::format("{}options=-csearch_path%3D{}", address_.find('?') == std::string::npos ? '?' : '&', schema_);
+    address_ += fmt::format("{0}options=-csearch_path%3D{1}&application_name={1}",
+                            address_.find('?') == std::string::npos ? '?' : '&', schema_);
   }
   ~TestDatabase() {
     if (driver_ == Driver::postgres) administrator().execute_script("DROP SCHEMA " + schema_ + " CASCADE");
@@ -46,6 +51,11 @@ class TestDatabase {
   const std::string& schema() const { return schema_; }
   std::unique_ptr<sql::Connection> open(bool read_only = false) const {
     return driver_ == Driver::sqlite ? sql::open_sqlite(address_, read_only) : sql::open_postgres(address_, read_only);
+  }
+  // As an administrator, or the end of the server, does.
+  void end_all_sessions() const {
+    administrator().execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = $1",
+                            {schema_});
   }
   // For a test that needs a single session: SQLite then stays in memory.
   std::unique_ptr<sql::Connection> open_alone() const {
