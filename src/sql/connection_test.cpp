@@ -110,7 +110,7 @@ TEST_P(ConnectionTest, ReadersSeeTheLastCommittedStateAndDoNotWait) {
 
 TEST_P(ConnectionTest, WhatStandsInACommentForPostgresIsForItAlone) {
   const auto c = database.open_alone();
-  EXPECT_EQ(number(*c, "SELECT CAST(1 AS BIGINT) /*PG + 1*/ /* + 1 */ /*PG + 1*/"),
+  EXPECT_EQ(number(*c, "SELECT CAST(1 AS BIGINT) /*PG + 1*/ /* + 1 */ /*PG\n + 1*/"),
             GetParam() == Driver::sqlite ? 1 : 3);
 }
 

@@ -52,13 +52,15 @@ std::uint64_t read_big_endian(const char* bytes, int size) {
 }
 
 std::string opened(std::string_view text) {
+  constexpr std::string_view kBegin = "/*PG", kEnd = "*/";
   std::string out;
-  for (std::size_t at; (at = text.find("/*PG ")) != std::string_view::npos;) {
-    const std::size_t end = text.find("*/", at);
-    if (end == std::string_view::npos) break;
+  for (std::size_t at; (at = text.find(kBegin)) != std::string_view::npos;) {
     out += text.substr(0, at);
-    out += text.substr(at + 5, end - at - 5);
-    text.remove_prefix(end + 2);
+    text.remove_prefix(at + kBegin.size());
+    const std::size_t end = text.find(kEnd);
+    if (end == std::string_view::npos) throw Failure(Failure::Kind::other, "a comment /*PG has no end");
+    out += text.substr(0, end);
+    text.remove_prefix(end + kEnd.size());
   }
   return out += text;
 }

@@ -205,6 +205,16 @@ TEST_F(CrossingTest, OfTwoProgramsThatStartAtOnceOneMakesTheSchema) {
   EXPECT_NO_THROW(other.get());
 }
 
+TEST_F(CrossingTest, SavingUpdatesNoIndexOfSpans) {
+  std::int64_t kept_in_page = 0;
+  sql::transaction(*first, [&] {
+    ASSERT_TRUE(Store(*first).save_results(answers(id, 0, 0, 1)));
+    first->execute("SELECT n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relid = 'spans'::regclass", {},
+                   [&](const sql::Row& row) { kept_in_page = row.integer(0); });
+  });
+  EXPECT_EQ(kept_in_page, 1);
+}
+
 TEST_F(CrossingTest, AFenceWaitsForWhatIsBeingSavedAndRefusesWhatComesAfter) {
   first->begin();
   ASSERT_TRUE(Store(*first).save_results(answers(id, 0, 0, 1)));
