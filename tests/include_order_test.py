@@ -15,9 +15,14 @@ LAYERS = ["base", "net", "sql", "blob", "model", "store", "engine", "batch", "ap
 # What may stand only in files whose path matches.
 CONFINED = [
     (re.compile(r"#\s*include\s*<boost/beast"), "Beast", re.compile(r"net/[^/]+\.cpp")),
-    (re.compile(r"#\s*include\s*<simdjson"), "simdjson", re.compile(r"model/([^/]+\.cpp|(strict_json|prompt)\.h)")),
+    (
+        re.compile(r"#\s*include\s*<simdjson"),
+        "simdjson",
+        re.compile(r"model/([^/]+\.cpp|(strict_json|prompt)\.h)|sql/postgres\.cpp"),
+    ),
     (re.compile(r'#\s*include\s*"model/(strict_json|prompt)\.h"'), "strict_json.h", re.compile(r"model/[^/]+\.cpp")),
     (re.compile(r"#\s*include\s*<sqlite3"), "SQLite's own header", re.compile(r"sql/[^/]+\.cpp")),
+    (re.compile(r"#\s*include\s*<libpq"), "libpq's own header", re.compile(r"sql/postgres[^/]*\.(h|cpp)")),
     (re.compile(r"\bco_spawn\b"), "co_spawn", re.compile(r"base/async\.(h|cpp)")),
 ]
 
@@ -80,6 +85,7 @@ GOOD = {
     "model/line_parser.cpp": '#include "model/strict_json.h"',
     "model/strict_json.h": "#include <simdjson.h>",
     "sql/sqlite.cpp": '#include <sqlite3.h>\n#include "sql/connection.h"',
+    "sql/postgres_listener.cpp": "#include <libpq-fe.h>",
     "base/async.cpp": "asio::co_spawn(executor);",
     "net/http.cpp": "while (auto part = co_await next()) {}\nif (open) co_await close(a(b));",
     "base/clock.h": '// #include "cli/app.h" in a comment is no include',
@@ -97,6 +103,7 @@ BAD = {
     "batch/validate.cpp": "#include <simdjson.h>",
     "batch/plan.h": '#include "model/strict_json.h"',
     "store/db.cpp": "#include <sqlite3.h>",
+    "store/sessions.cpp": "#include <libpq-fe.h>",
     "engine/http_engine.cpp": "co_spawn(executor);",
     "engine/registry.cpp": "while (open && !(co_await next()).empty()) {}",
     "api/ops.cpp": '#include "handlers.h"',

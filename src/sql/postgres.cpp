@@ -4,9 +4,8 @@
 #include <simdjson.h>
 
 #include <array>
-#include <cassert>
 #include <cerrno>
-#include <cstring>
+#include <cstdlib>
 #include <optional>
 #include <unordered_map>
 #include <vector>
@@ -21,11 +20,6 @@ constexpr int kSilenceMaxMs = 40'000;  // more than the server's own limit, afte
 
 // https://www.postgresql.org/docs/15/catalog-pg-type.html
 enum : Oid { kBool = 16, kBytea = 17, kName = 19, kInt8 = 20, kInt2 = 21, kInt4 = 23, kText = 25, kVarchar = 1043 };
-
-struct ClearResult {
-  void operator()(PGresult* result) const { PQclear(result); }
-};
-using ResultPtr = std::unique_ptr<PGresult, ClearResult>;
 
 // https://www.postgresql.org/docs/15/errcodes-appendix.html
 Failure::Kind kind_of(std::string_view state) {

@@ -13,6 +13,11 @@ struct FinishSession {
 };
 using PostgresSession = std::unique_ptr<PGconn, FinishSession>;
 
+struct ClearResult {
+  void operator()(PGresult* result) const { PQclear(result); }
+};
+using ResultPtr = std::unique_ptr<PGresult, ClearResult>;
+
 // Throws Failure::Kind::away, with no password in its words.
 PostgresSession connect_postgres(const std::string& url);
 

@@ -55,14 +55,11 @@ class PostgresListener final : public Listener {
   }
 
   static void listen(PGconn* session) {
-    run(session, "SET idle_session_timeout = 0");
     const std::unique_ptr<PGresult, decltype(&PQclear)> schema(PQexec(session, "SELECT md5(current_schema())"),
                                                                &PQclear);
     if (PQntuples(schema.get()) != 1) fail(session);
-    run(session, "LISTEN " + std::string(kChannelPrefix) + PQgetvalue(schema.get(), 0, 0));
-  }
-  static void run(PGconn* session, const std::string& statement) {
-    const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQexec(session, statement.c_str()), &PQclear);
+    const std::string statement = "LISTEN " + std::string(kChannelPrefix) + PQgetvalue(schema.get(), 0, 0);
+    const ResultPtr result(PQexec(session, statement.c_str()));
     if (PQresultStatus(result.get()) != PGRES_COMMAND_OK) fail(session);
   }
   [[noreturn]] static void fail(PGconn* session) {
