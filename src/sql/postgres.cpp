@@ -4,6 +4,7 @@
 #include <simdjson.h>
 
 #include <array>
+#include <cctype>
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
@@ -220,9 +221,9 @@ class PostgresConnection final : public Connection {
     if (ended_with_ == "ROLLBACK") throw Failure(Failure::Kind::other, "a statement of this transaction had failed");
   }
   void rollback() noexcept override {
+    if (!is_usable_ || !is_open()) return;  // it ends with its session
     try {
-      if (is_open() && (sent_ > 0 || PQtransactionStatus(session_.get()) != PQTRANS_IDLE))
-        execute("ROLLBACK", {}, nullptr);
+      if (sent_ > 0 || PQtransactionStatus(session_.get()) != PQTRANS_IDLE) execute("ROLLBACK", {}, nullptr);
     } catch (const std::exception&) {
       is_usable_ = false;
     }
@@ -374,8 +375,14 @@ Options parse(const std::string& url) {
 
 std::string in_one_line(std::string_view message) {
   std::string line;
-  for (const char c : message) line += c == '\n' ? ' ' : c;
-  line.erase(line.find_last_not_of(' ') + 1);
+  for (const char c : message) {
+    if (!std::isspace(static_cast<unsigned char>(c))) {
+      line += c;
+    } else if (!line.ends_with(' ')) {
+      line += ' ';
+    }
+  }
+  if (line.ends_with(' ')) line.pop_back();
   return line;
 }
 
