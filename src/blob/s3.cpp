@@ -7,6 +7,7 @@
 #include <charconv>
 #include <condition_variable>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -46,7 +47,7 @@ struct Upload {
   std::condition_variable changed;
   std::vector<std::string> etags;
   int under_way = 0;
-  std::exception_ptr failure;
+  std::optional<std::string> failure;  // of a part
   bool abandoned = false;
 };
 using UploadPtr = std::shared_ptr<Upload>;
@@ -174,7 +175,7 @@ UploadPtr Bucket::begin_upload(const std::string& key) {
 
 Task<> Bucket::send_part(UploadPtr upload, std::size_t number, std::string bytes, std::string sha256) {
   std::string etag;
-  std::exception_ptr failure;
+  std::optional<std::string> failure;
   try {
     S3Request part = request("PUT", upload->key);
     part.query = {{"partNumber", std::to_string(number)}, {"uploadId", upload->id}};
@@ -185,7 +186,7 @@ Task<> Bucket::send_part(UploadPtr upload, std::size_t number, std::string bytes
     expect(client, response, 200, "write a part");
     etag = etag_of(response);
   } catch (const std::exception& e) {
-    failure = is_cancelled(e) ? std::make_exception_ptr(StorageAway("an upload was ended")) : std::current_exception();
+    failure = e.what();
   }
   bool last_of_abandoned = false;
   {
@@ -357,7 +358,7 @@ class S3Writer final : public BlobWriter {
   void wait_for_parts(int count) {
     std::unique_lock lock(upload_->mutex);
     upload_->changed.wait(lock, [&] { return upload_->under_way <= count; });
-    if (upload_->failure) std::rethrow_exception(upload_->failure);
+    if (upload_->failure) throw StorageAway(*upload_->failure);
   }
 
   const std::shared_ptr<Bucket> bucket_;

@@ -16,6 +16,7 @@ namespace {
 constexpr Millis kCloseMax{5'000};
 constexpr Millis kSkewMax{60'000};  // S3 refuses more than 15 minutes
 constexpr std::size_t kAnswerMax = 16 << 20;
+constexpr const char* kClosed = "S3 is not asked any more";
 
 std::optional<Timestamp> parse_date(std::string_view text, const char* format) {
   tm parts{};
@@ -94,26 +95,28 @@ Task<> S3Client::finish() {
 
 void S3Client::spawn(Task<> task) {
   const std::lock_guard lock(mutex_);
-  if (closed_) throw StorageAway("S3 is not asked any more");
+  if (closed_) throw StorageAway(kClosed);
   asio::post(loop_, [this, task = std::move(task)]() mutable { tasks_.spawn("S3", std::move(task)); });
 }
 
 ClientResponse S3Client::send(S3Request request) {
   request.body_sha256 = sha256_hex(request.body);  // here, not on the loop
-  std::promise<ClientResponse> done;
+  std::promise<Outcome> done;
   auto answered = done.get_future();
   spawn(answer(std::move(request), std::move(done)));
-  return answered.get();
+  Outcome outcome = answered.get();
+  if (outcome.failure) throw StorageAway(*outcome.failure);
+  return std::move(outcome.response);
 }
 
-Task<> S3Client::answer(S3Request request, std::promise<ClientResponse> done) {
+Task<> S3Client::answer(S3Request request, std::promise<Outcome> done) {
+  Outcome outcome;
   try {
-    ClientResponse response = co_await ask(std::move(request));
-    done.set_value(std::move(response));
+    outcome.response = co_await ask(std::move(request));
   } catch (const std::exception& e) {
-    done.set_exception(is_cancelled(e) ? std::make_exception_ptr(StorageAway("S3 is not asked any more"))
-                                       : std::current_exception());
+    outcome.failure = is_cancelled(e) ? kClosed : e.what();
   }
+  done.set_value(std::move(outcome));
 }
 
 Task<ClientResponse> S3Client::ask(S3Request request) {

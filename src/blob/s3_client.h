@@ -46,7 +46,12 @@ class S3Client {
  private:
   std::string sign(const S3Request& request, const std::string& path, const std::string& query) const;
   bool follow_clock(const ClientResponse& response);
-  Task<> answer(S3Request request, std::promise<ClientResponse> done);
+  // What a request came to. No exception goes from one thread to the other.
+  struct Outcome {
+    ClientResponse response = {};
+    std::optional<std::string> failure = {};  // of a StorageAway
+  };
+  Task<> answer(S3Request request, std::promise<Outcome> done);
   Task<> finish();
 
   const S3Options options_;

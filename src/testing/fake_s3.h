@@ -34,7 +34,7 @@ class FakeS3 {
     thread_ = std::thread([this] { loop_.run(); });
   }
   ~FakeS3() {
-    loop_.stop();
+    asio::post(loop_, [this] { ending_.spawn("the end of S3", end()); });
     thread_.join();
   }
 
@@ -113,6 +113,13 @@ class FakeS3 {
    private:
     const Millis ahead_;
   };
+
+  Task<> end() {
+    co_await server_.stop(Millis{0});
+    tasks_.cancel();
+    co_await tasks_.join();
+    loop_.stop();
+  }
 
   Task<Response> serve(Request& request) {
     Asked asked{.what = "", .method = request.method, .key = "", .query = request.query, .headers = {}, .body = ""};
@@ -225,7 +232,7 @@ class FakeS3 {
   asio::io_context loop_{1};
   Ahead clock_;
   HttpServer server_{loop_, clock_, {}, [this](Request& request) { return serve(request); }};
-  TaskGroup tasks_{loop_};
+  TaskGroup tasks_{loop_}, ending_{loop_};
   mutable std::mutex mutex_;
   // What follows is protected by it.
   std::condition_variable heard_;
