@@ -68,10 +68,10 @@ std::string identity(BlobStore& blobs, const std::string& first);
 // Files below `directory`, which is made when it is missing. Several processes may share it, also over a network.
 std::unique_ptr<BlobStore> open_local_blobs(const std::string& directory);
 
-// `address` is a folder or s3://bucket/prefix (see s3.h). What is read from S3 is kept for a while in an unnamed file
-// below `cache_directory`. Throws UsageError, in words for the operator, when the address is wrong or blobs cannot be
+// `address` is a folder or s3://bucket/prefix (see s3.h). What is on its way to or from S3 lies in unnamed files below
+// `scratch_directory`. Throws UsageError, in words for the operator, when the address is wrong or blobs cannot be
 // written there.
-std::unique_ptr<BlobStore> open_blobs(const std::string& address, const std::string& cache_directory);
+std::unique_ptr<BlobStore> open_blobs(const std::string& address, const std::string& scratch_directory);
 
 // Of implementations: keys are ours, never paths. check_key() throws std::logic_error.
 bool is_key(std::string_view key);

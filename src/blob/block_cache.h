@@ -4,9 +4,12 @@
 #include <list>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "blob/scratch_file.h"
 
 namespace penstock {
 
@@ -24,9 +27,6 @@ class BlockCache {
 
   // The file is below `directory`. Throws std::system_error.
   BlockCache(const std::string& directory, std::uint64_t bytes_max);
-  ~BlockCache();
-  BlockCache(const BlockCache&) = delete;
-  BlockCache& operator=(const BlockCache&) = delete;
 
   // Appends what the block has of `length` bytes from `offset`. Waits while somebody fetches it. False when it is not
   // here, and nobody does.
@@ -50,11 +50,11 @@ class BlockCache {
   };
   using Blocks = std::map<Id, Block>;
 
-  bool take_slot(std::size_t& slot);
+  std::optional<std::size_t> take_slot();
   void drop(Blocks::iterator block);
 
   const std::size_t slots_max_;
-  int fd_;
+  ScratchFile file_;
   std::mutex mutex_;
   // What follows is protected by it.
   std::condition_variable changed_;

@@ -74,6 +74,7 @@ TEST_F(BlockCacheTest, WhoWaitsForOneThatGivesUpIsToldSo) {
   BlockCache cache(folder.path(), 4 * kBlock);
   ASSERT_TRUE(cache.claim({"a", "v", 0}));
   auto other = std::async(std::launch::async, [&] { return get(cache, {"a", "v", 0}); });
+  EXPECT_EQ(other.wait_for(std::chrono::milliseconds(20)), std::future_status::timeout);
   cache.give_up({"a", "v", 0});
   EXPECT_EQ(other.get(), "(none)");
   EXPECT_TRUE(cache.claim({"a", "v", 0}));
@@ -97,10 +98,12 @@ TEST_F(BlockCacheTest, WhatIsForgottenIsGone) {
 // Few places, many blocks, several threads: no block is ever taken for another.
 TEST_F(BlockCacheTest, ThreadsThatPushEachOtherOutReadTheirOwn) {
   BlockCache cache(folder.path(), 3 * kBlock);
-  const auto content = [](std::uint64_t number) { return std::string(1000 + number, static_cast<char>('a' + number)); };
+  const auto content = [](std::uint64_t number) {
+    return std::string(300'000 + number, static_cast<char>('a' + number));
+  };
   const auto use = [&](unsigned seed) {
     std::minstd_rand random(seed);
-    for (int i = 0; i < 2000; ++i) {
+    for (int i = 0; i < 200; ++i) {
       const std::uint64_t number = random() % 8;
       const BlockCache::Id id{"a", "v", number};
       if (random() % 50 == 0) cache.forget("a");

@@ -49,7 +49,7 @@ Fd open_directory(const std::filesystem::path& path) {
   return fd;
 }
 
-Millis last_change(const struct stat& status) {
+Millis changed_at(const struct stat& status) {
   return std::chrono::floor<Millis>(std::chrono::seconds(status.st_mtim.tv_sec) +
                                     std::chrono::nanoseconds(status.st_mtim.tv_nsec));
 }
@@ -64,7 +64,7 @@ std::vector<std::string> files_in(int directory, Millis changed_max) {
   while (const dirent* entry = ::readdir(entries.get())) {
     struct stat status;
     if (::fstatat(directory, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode) &&
-        last_change(status) <= changed_max) {
+        changed_at(status) <= changed_max) {
       names.emplace_back(entry->d_name);
     }
     errno = 0;
@@ -117,12 +117,11 @@ class LocalWriter final : public BlobWriter {
     return true;
   }
 
-  // What the file system says of the time of the last write.
-  Millis written_at() {
-    flush();
+  // Of the file that is written.
+  Millis changed_at() const {
     struct stat status;
     if (::fstat(fd_.get(), &status) != 0) fail("fstat");
-    return last_change(status);
+    return penstock::changed_at(status);
   }
 
   std::uint64_t size() const override { return size_; }
@@ -246,9 +245,7 @@ class LocalBlobs final : public BlobStore {
   // The clock of the file system is asked, which may be on another machine: ours may be wrong.
   Millis changed_max(Millis age_min) const {
     if (age_min == Millis{0}) return Millis::max();
-    const auto clock = writer("clock");
-    clock->write(".");
-    return clock->written_at() - age_min;
+    return writer("clock")->changed_at() - age_min;
   }
 
   Fd directory_, tmp_directory_;

@@ -24,8 +24,10 @@ namespace penstock {
 namespace {
 
 constexpr std::size_t kPartSize = 8 << 20;
-constexpr std::size_t kPartsOfASize = 1000;  // then they double: S3 takes 10,000 parts, the last of 4 GiB
-constexpr int kPartsUnderWay = 2;            // of one upload
+constexpr std::size_t kPartsOfASize = 1000;    // then they double: S3 takes 10,000 parts, the last of 4 GiB
+constexpr int kPartsUnderWay = 2;              // of one upload
+constexpr int kPartsOfAll = 8;                 // in memory
+constexpr std::size_t kSpoolSize = 64 * 1024;  // smaller pieces are gathered up to this
 constexpr std::size_t kBlockSize = BlockCache::kBlockSize;
 constexpr int kBlocksAhead = 4;              // for one who reads from front to back
 constexpr int kBlocksAheadOfAll = 16;        // of all readers together
@@ -54,8 +56,11 @@ using UploadPtr = std::shared_ptr<Upload>;
 
 // What the store shares with its readers, writers and tasks, some of which may outlive it.
 struct Bucket {
-  Bucket(const S3Options& options, const std::string& cache_directory)
-      : prefix(options.prefix), cache(cache_directory, options.cache_bytes_max), client(options) {}
+  Bucket(const S3Options& options, const std::string& the_scratch_directory)
+      : prefix(options.prefix),
+        scratch_directory(the_scratch_directory),
+        cache(scratch_directory, options.cache_bytes_max),
+        client(options) {}
 
   S3Request request(std::string method, const std::string& key) const {
     return {.method = std::move(method), .key = prefix + key};
@@ -67,6 +72,10 @@ struct Bucket {
   // Readers are counted, so that what they read is removed when they have gone.
   bool add_reader(const std::string& key);
   void drop_reader(const std::string& key);
+
+  // Waits until one more part may be in memory.
+  void take_place();
+  void free_place();
 
   UploadPtr begin_upload(const std::string& key);
   Task<> send_part(UploadPtr upload, std::size_t number, std::string bytes, std::string sha256);
@@ -86,12 +95,15 @@ struct Bucket {
     bool removed = false;
   };
 
-  const std::string prefix;
+  const std::string prefix, scratch_directory;
   BlockCache cache;
   std::atomic<int> ahead{0};  // blocks that are fetched before anybody asks
-  mutable std::mutex mutex;
-  std::map<std::string, Readers> readers;  // by key; protected by it
-  S3Client client;                         // the last: its loop uses the others
+  std::mutex mutex;
+  // The next three are protected by it.
+  std::map<std::string, Readers> readers;  // by key
+  std::condition_variable place_free;
+  int places = kPartsOfAll;
+  S3Client client;  // the last: its loop uses the others
 };
 
 void expect(const S3Client& client, const ClientResponse& response, int status, std::string_view doing) {
@@ -161,6 +173,18 @@ void Bucket::drop_reader(const std::string& key) {
   }
 }
 
+void Bucket::take_place() {
+  std::unique_lock lock(mutex);
+  place_free.wait(lock, [&] { return places > 0; });
+  --places;
+}
+
+void Bucket::free_place() {
+  const std::lock_guard lock(mutex);
+  ++places;
+  place_free.notify_one();
+}
+
 UploadPtr Bucket::begin_upload(const std::string& key) {
   S3Request begin = request("POST", key);
   begin.query = {{"uploads", ""}};
@@ -188,6 +212,7 @@ Task<> Bucket::send_part(UploadPtr upload, std::size_t number, std::string bytes
   } catch (const std::exception& e) {
     failure = e.what();
   }
+  free_place();
   bool last_of_abandoned = false;
   {
     const std::lock_guard lock(upload->mutex);
@@ -298,6 +323,17 @@ Task<> Bucket::fetch(VersionPtr version, std::uint64_t number) {
   --ahead;
 }
 
+// One of the places for parts in memory.
+struct Place {
+  explicit Place(Bucket& the_bucket) : bucket(&the_bucket) { bucket->take_place(); }
+  ~Place() {
+    if (bucket) bucket->free_place();
+  }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+  Bucket* bucket;
+};
+
 class S3Writer final : public BlobWriter {
  public:
   S3Writer(std::shared_ptr<Bucket> bucket, std::string key) : bucket_(std::move(bucket)), key_(std::move(key)) {}
@@ -308,17 +344,19 @@ class S3Writer final : public BlobWriter {
   void write(std::string_view bytes) override {
     size_ += bytes.size();
     while (!bytes.empty()) {
-      if (buffer_.size() == part_size()) send_part();
-      const std::string_view piece = bytes.substr(0, part_size() - buffer_.size());
+      if (part_bytes() == part_size()) send_part();
+      const std::string_view piece = bytes.substr(0, part_size() - part_bytes());
       buffer_ += piece;
       bytes.remove_prefix(piece.size());
+      if (buffer_.size() >= kSpoolSize) spool();
     }
   }
 
   void commit() override {
     if (std::exchange(ended_, true)) throw std::logic_error("a blob is committed once");
     if (!upload_) {
-      bucket_->put(key_, std::move(buffer_));
+      const Place place(*bucket_);
+      bucket_->put(key_, take_part());
     } else {
       send_part();
       wait_for_parts(0);
@@ -334,10 +372,31 @@ class S3Writer final : public BlobWriter {
  private:
   std::size_t part_size() const { return kPartSize << (parts_ / kPartsOfASize); }
 
+  std::size_t part_bytes() const { return spooled_ + buffer_.size(); }
+
+  void spool() {
+    if (!spool_) spool_.emplace(bucket_->scratch_directory);
+    spool_->write(spooled_, buffer_);
+    spooled_ += buffer_.size();
+    buffer_.clear();
+  }
+
+  std::string take_part() {
+    std::string part;
+    part.reserve(part_bytes());
+    if (spooled_ > 0) spool_->read(0, spooled_, part);
+    part += buffer_;
+    spooled_ = 0;
+    buffer_.clear();
+    return part;
+  }
+
   void send_part() {
     if (!upload_) upload_ = bucket_->begin_upload(key_);
     wait_for_parts(kPartsUnderWay - 1);
-    std::string sha256 = sha256_hex(buffer_);
+    Place place(*bucket_);
+    std::string part = take_part();
+    std::string sha256 = sha256_hex(part);
     {
       const std::lock_guard lock(upload_->mutex);
       upload_->etags.emplace_back();
@@ -345,13 +404,13 @@ class S3Writer final : public BlobWriter {
     }
     ++parts_;
     try {
-      bucket_->client.spawn(bucket_->send_part(upload_, parts_, std::move(buffer_), std::move(sha256)));
+      bucket_->client.spawn(bucket_->send_part(upload_, parts_, std::move(part), std::move(sha256)));
     } catch (...) {
       const std::lock_guard lock(upload_->mutex);
       --upload_->under_way;
       throw;
     }
-    buffer_.clear();
+    place.bucket = nullptr;  // the part frees it
   }
 
   // Until no more than so many are under way.
@@ -363,7 +422,10 @@ class S3Writer final : public BlobWriter {
 
   const std::shared_ptr<Bucket> bucket_;
   const std::string key_;
-  std::string buffer_;  // of the next part
+  // The next part: first what is spooled, so that writers take no memory while they wait for their bytes.
+  std::optional<ScratchFile> spool_;
+  std::size_t spooled_ = 0;
+  std::string buffer_;
   std::size_t parts_ = 0;
   std::uint64_t size_ = 0;
   UploadPtr upload_;  // none while all fits into the first part
@@ -408,8 +470,8 @@ class S3Reader final : public BlobReader {
 
 class S3Blobs final : public BlobStore {
  public:
-  S3Blobs(const S3Options& options, const std::string& cache_directory)
-      : bucket_(std::make_shared<Bucket>(options, cache_directory)) {}
+  S3Blobs(const S3Options& options, const std::string& scratch_directory)
+      : bucket_(std::make_shared<Bucket>(options, scratch_directory)) {}
   ~S3Blobs() override { bucket_->client.close(); }
 
   // Whether we may do what we shall have to.
@@ -535,8 +597,8 @@ class S3Blobs final : public BlobStore {
 
 }  // namespace
 
-std::unique_ptr<BlobStore> open_s3_blobs(const S3Options& options, const std::string& cache_directory) {
-  auto blobs = std::make_unique<S3Blobs>(options, cache_directory);
+std::unique_ptr<BlobStore> open_s3_blobs(const S3Options& options, const std::string& scratch_directory) {
+  auto blobs = std::make_unique<S3Blobs>(options, scratch_directory);
   try {
     blobs->check();
   } catch (const StorageAway& e) {

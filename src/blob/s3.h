@@ -32,12 +32,14 @@ struct S3Options {
 };
 
 // A small blob is written with one request when it is committed, a larger one in parts, of which two are under way
-// while the caller goes on writing; a writer holds 3 parts at most, of 8 MiB up to 8 GB and twice that for each further
-// 8, 16, 32 GB and so on. What is read comes in blocks of 1 MiB, by way of a cache that all readers share. A failure
-// that may pass is tried again for a few seconds, or once while the storage has been away for longer. The store has a
-// thread of its own for what is under way. Lists, and removing what is open, go to S3 after it was closed here; what
-// other processes have open they find gone. Throws UsageError when the bucket cannot be listed, written and deleted
-// from.
-std::unique_ptr<BlobStore> open_s3_blobs(const S3Options& options, const std::string& cache_directory);
+// while the caller goes on writing. A part has 8 MiB up to 8 GB, and twice that for each further 16, 32 GB and so on.
+// It is gathered in an unnamed file below `scratch_directory`, and no more than 8 are in memory, whoever writes. What
+// is read comes in blocks of 1 MiB, by way of a cache in another such file that all readers share.
+//
+// A failure that may pass is tried again for a few seconds, or once while the storage has been away for longer. The
+// store has a thread of its own for what is under way. What is removed while it is read here is removed from S3 when
+// its readers have gone; other processes that read it find it gone. Throws UsageError when the bucket cannot be listed,
+// written and deleted from.
+std::unique_ptr<BlobStore> open_s3_blobs(const S3Options& options, const std::string& scratch_directory);
 
 }  // namespace penstock
