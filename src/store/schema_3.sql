@@ -15,7 +15,7 @@ DROP TABLE workers;
 ALTER TABLE batches ADD COLUMN driver TEXT;
 
 ALTER TABLE spans DROP COLUMN lease_until_ms;
-CREATE INDEX spans_free ON spans (batch_seq, number) WHERE owner IS NULL AND entries > completed + failed;
+CREATE INDEX spans_free ON spans (batch_seq, number) WHERE owner IS NULL;
 
 -- Tells this database from every other one: one row.
 CREATE TABLE identity (
