@@ -39,15 +39,18 @@ need_build_packages
 need_packages openjdk-17-jdk-headless maven
 need_packages libfaketime  # sets the clock of a server
 need_packages strace       # makes a server's disk fail
+need_postgresql            # the tests start it themselves
 need_venv
 step pip 'Installing the Python packages of the tests' \
   "$venv/bin/pip" install --require-hashes --only-binary :all: -r tests/requirements.txt
 scripts/model.sh
 scripts/llama.sh
+scripts/tools.sh
 step configure-release 'Configuring Penstock (release)' cmake --preset release
 step build-release 'Building Penstock and its unit tests' cmake --build --preset release
 
-check 'unit tests' ctest --test-dir build/release --output-on-failure --no-tests=error -L unit
+check 'unit tests' "$venv/bin/python" tests/services.py run postgres s3 moto toxiproxy -- \
+  ctest --test-dir build/release --output-on-failure --no-tests=error -L unit
 check 'include order' "$venv/bin/python" tests/include_order_test.py src
 check 'the page on reliability names its tests' "$venv/bin/python" tests/docs_test.py
 check 'end to end, with a real model' "$venv/bin/python" -m pytest -rs tests/e2e

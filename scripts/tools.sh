@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Builds the servers that tests stand in for others with, into build/tools: versitygw (S3) and toxiproxy (a network that
+# fails). They are Go programs; tests/tools/go.mod and go.sum pin them. Without a new enough Go nothing is built.
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+cd "$root/tests/tools"
+need=$(sed -n 's/^go //p' go.mod)
+have=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || have=
+have=${have#go}
+if [ -z "$have" ] || [ "$(printf '%s\n' "$need" "$have" | sort -V | head -n 1)" != "$need" ]; then
+  echo "versitygw and toxiproxy are not built: they need Go $need or newer, here is ${have:-none}. Tests that use them are skipped."
+  exit
+fi
+export GOTOOLCHAIN=local GOFLAGS='-mod=readonly -trimpath -buildvcs=false'
+
+# build NAME PACKAGE builds that tool unless it is there in the version that is pinned.
+build() {
+  local name=$1 package=$2 wanted
+  wanted=$(sha256sum go.sum)
+  [ "$(cat "$root/build/tools/$name.pinned" 2>/dev/null)" != "$wanted" ] || return 0
+  mkdir -p "$root/build/tools"
+  step "$name" "Building $name" go build -ldflags '-s -w' -o "$root/build/tools/$name" "$package"
+  echo "$wanted" >"$root/build/tools/$name.pinned"
+}
+
+build versitygw github.com/versity/versitygw/cmd/versitygw
+build toxiproxy github.com/Shopify/toxiproxy/v2/cmd/server
