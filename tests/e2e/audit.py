@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Whether a data folder holds what Penstock promises, after any run. It reads the database, the blobs and, of a server
-that runs, the API, and changes nothing:
+"""Whether a database and its blobs hold what Penstock promises, after any run. It reads them and, of a server that runs,
+the API, and changes nothing:
 
-    audit.py --data DIR [--url URL | --crashed]
+    audit.py --data DIR [--database URL] [--blobs DIR] [--url URL | --crashed]
 
 It prints a line for each fault and exits with 1 when there is one. On a server at work what is half done at the moment
 can look like a fault: look again. Files that were deleted are not missed.
@@ -11,14 +11,14 @@ can look like a fault: look again. Files that were deleted are not missed.
 import argparse
 import json
 import re
-import sqlite3
 import struct
 import sys
 import time
 import urllib.request
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
+
+from place import IDENTITY, Database
 
 ENDS = ("completed", "failed", "expired", "cancelled")
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
@@ -30,17 +30,16 @@ LATE_MAX_MS = 60_000
 SHOWN_MAX = 5  # of a kind, in one fault
 
 
-def audit(data, url=None, crashed=False):
-    """The faults, in words. `url` is that of the server that runs on the folder; `crashed` says that the last one was
-    killed, so that what it had under way still lies about."""
-    uri = f"{(Path(data) / 'penstock.db').resolve().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)) as db:
-        db.row_factory = sqlite3.Row
-        try:
-            db.execute("BEGIN")  # all that follows sees the same moment
-            return list(Audit(db, Path(data) / "blobs").faults(url, crashed))
-        except sqlite3.DatabaseError as error:
-            return [f"the database cannot be read: {error}"]
+def audit(database, blobs, url=None, crashed=False, littered=False):
+    """The faults, in words. `database` is a path or a URL and `blobs` a folder. `url` is that of a server that runs on
+    them; `crashed` says that the last one was killed, so that what it had under way still lies about; `littered` says
+    that one was killed earlier, and what it left may be anybody's."""
+    try:
+        with Database(database) as db:
+            db.freeze()
+            return list(Audit(db, Path(blobs)).faults(url, crashed, crashed or littered))
+    except Database.errors() as error:
+        return [f"the database cannot be read: {error}"]
 
 
 def some(things):
@@ -88,15 +87,15 @@ class Audit:
     def __init__(self, db, blobs):
         self.db = db
         self.blobs = blobs
-        self.files = {row["id"]: row for row in db.execute("SELECT * FROM files ORDER BY seq DESC")}
-        self.deleted = {row["id"] for row in db.execute("SELECT id FROM deleted_files")}
-        self.batches = {row["id"]: row for row in db.execute("SELECT * FROM batches ORDER BY seq DESC")}
-        self.uploads = {row["id"]: row for row in db.execute("SELECT * FROM uploads")}
-        self.parts = {row["id"]: row for row in db.execute("SELECT * FROM upload_parts")}
+        self.files = {row["id"]: row for row in db.rows("SELECT * FROM files ORDER BY seq DESC")}
+        self.deleted = {row["id"] for row in db.rows("SELECT id FROM deleted_files")}
+        self.batches = {row["id"]: row for row in db.rows("SELECT * FROM batches ORDER BY seq DESC")}
+        self.uploads = {row["id"]: row for row in db.rows("SELECT * FROM uploads")}
+        self.parts = {row["id"]: row for row in db.rows("SELECT * FROM upload_parts")}
 
-    def faults(self, url, crashed):
+    def faults(self, url, crashed, littered):
         yield from self.of_database()
-        yield from self.of_blobs(crashed)
+        yield from self.of_blobs(littered)
         for batch in self.batches.values():
             for check in (self.of_state, self.of_spans, self.of_lines):
                 yield from (f"{batch['id']} ({batch['status']}): {fault}" for fault in check(batch))
@@ -107,11 +106,12 @@ class Audit:
             yield from self.of_api(url)
 
     def of_database(self):
-        for (fault,) in self.db.execute("PRAGMA integrity_check"):
-            if fault != "ok":
-                yield f"integrity_check: {fault}"
-        for table, row, parent, _ in self.db.execute("PRAGMA foreign_key_check"):
-            yield f"a row of {table} names a row of {parent} that is not there"
+        if not self.db.is_postgres:
+            for row in self.db.rows("PRAGMA integrity_check"):
+                if row["integrity_check"] != "ok":
+                    yield f"integrity_check: {row['integrity_check']}"
+            for row in self.db.rows("PRAGMA foreign_key_check"):
+                yield f"a row of {row['table']} names a row of {row['parent']} that is not there"
         if both := self.deleted & set(self.files):
             yield f"files are there and deleted: {some(both)}"
         for upload in self.uploads.values():
@@ -124,14 +124,14 @@ class Audit:
             if upload and upload["status"] != "pending":
                 yield f"{part['id']} is left of {part['upload_id']}, which has ended"
         made = self.deleted | set(self.files) | set(self.uploads) | set(self.batches)
-        for key, made_id in self.db.execute("SELECT key, object_id FROM idempotency_keys"):
-            if made_id not in made:
-                yield f"the idempotency key {key} names {made_id}, which is unknown"
+        for row in self.db.rows("SELECT key, object_id FROM idempotency_keys"):
+            if row["object_id"] not in made:
+                yield f"the idempotency key {row['key']} names {row['object_id']}, which is unknown"
 
-    def of_blobs(self, crashed):
+    def of_blobs(self, littered):
         """No blob without its row and no row without its blob, and all of their sizes."""
         rows = self.files | self.parts
-        sizes = {one.name: one.stat().st_size for one in self.blobs.iterdir() if one.is_file()}
+        sizes = {one.name: one.stat().st_size for one in self.blobs.glob("*") if one.is_file() and one.name != IDENTITY}
         plans = {f"plan-{name}": row for name, row in self.files.items()}
         wanted = {f"plan-{name}" for name, row in self.files.items() if row["lines"] is not None}
         to_come = set()  # files of batches that were stopped as they ended, and will be written again
@@ -142,10 +142,10 @@ class Audit:
                 to_come |= {f"file-{batch['id'].partition('_')[2]}-{kind}" for kind in ("output", "error")}
         if missing := (set(rows) | wanted) - set(sizes):
             yield f"rows without their blob: {some(missing)}"
-        if not crashed:
+        if not littered:
             if unknown := set(sizes) - set(rows) - set(plans) - to_come:
                 yield f"blobs without a row: {some(unknown)}"
-            if half := [one.name for one in (self.blobs / "tmp").iterdir()]:
+            if half := [one.name for one in (self.blobs / "tmp").glob("*")]:
                 yield f"half-written blobs: {some(half)}"
         for name, size in sizes.items():
             if name in rows and size != rows[name]["bytes"]:
@@ -181,7 +181,7 @@ class Audit:
 
     def of_spans(self, batch):
         """The spans are all of the batch's lines, and their sums those of the result groups; no line is saved twice."""
-        spans = self.db.execute("SELECT * FROM spans WHERE batch_seq = ? ORDER BY number", (batch["seq"],)).fetchall()
+        spans = self.db.rows("SELECT * FROM spans WHERE batch_seq = ? ORDER BY number", batch["seq"])
         if batch["status"] in ENDS and spans:
             yield f"{len(spans)} spans are left"
         if spans or batch["status"] in ("in_progress", "finalizing"):
@@ -195,8 +195,8 @@ class Audit:
 
         saved = {span["number"]: [0, 0] for span in spans}
         indices = Counter()
-        for group in self.db.execute(
-            "SELECT seq, span_number, entries, lines_size FROM result_groups WHERE batch_seq = ?", (batch["seq"],)
+        for group in self.db.rows(
+            "SELECT seq, span_number, entries, lines_size FROM result_groups WHERE batch_seq = ?", batch["seq"]
         ):
             size = 0
             counts = saved.setdefault(group["span_number"], [0, 0])
@@ -280,13 +280,13 @@ class Audit:
 
     def of_leases(self, url):
         """Who holds a lease is the worker of the running server; without a server nobody does."""
-        worker = self.db.execute("SELECT id FROM workers ORDER BY seen_ms DESC LIMIT 1").fetchone()
-        worker = worker["id"] if url and worker else None
-        for owner, count in self.db.execute(
-            "SELECT owner, COUNT(*) FROM spans WHERE entries > completed + failed AND owner IS NOT NULL GROUP BY owner"
+        workers = self.db.rows("SELECT id FROM workers ORDER BY seen_ms DESC LIMIT 1")
+        worker = workers[0]["id"] if url and workers else None
+        for row in self.db.rows(
+            "SELECT owner, COUNT(*) AS leases FROM spans WHERE entries > completed + failed AND owner IS NOT NULL GROUP BY owner"
         ):
-            if owner != worker:
-                yield f"{owner} holds {count} leases, and the worker is {worker}"
+            if row["owner"] != worker:
+                yield f"{row['owner']} holds {row['leases']} leases, and the worker is {worker}"
 
     def of_time(self):
         for batch in self.batches.values():
@@ -350,13 +350,17 @@ def everything(url):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Checks that a data folder holds what Penstock promises.")
-    parser.add_argument("--data", required=True, metavar="DIR")
+    parser = argparse.ArgumentParser(description="Checks that a database and its blobs hold what Penstock promises.")
+    parser.add_argument("--data", default="penstock-data", metavar="DIR", help="of the server")
+    parser.add_argument("--database", metavar="URL", help="postgres://…, when it is not in the folder")
+    parser.add_argument("--blobs", metavar="DIR", help="when they are not in the folder")
     server = parser.add_mutually_exclusive_group()
     server.add_argument("--url", help="of the server that runs on the folder")
     server.add_argument("--crashed", action="store_true", help="the server was killed and not started again")
     arguments = parser.parse_args()
-    faults = audit(arguments.data, arguments.url, arguments.crashed)
+    data = Path(arguments.data)
+    database, blobs = arguments.database or data / "penstock.db", arguments.blobs or data / "blobs"
+    faults = audit(database, blobs, arguments.url, arguments.crashed)
     print("\n".join(faults) or "no faults")
     return 1 if faults else 0
 

@@ -6,16 +6,38 @@ from pathlib import Path
 import pytest
 
 import description
+import place
+import services
 import witness
 from audit import audit
 from penstock import BINARY, GGUF, LLAMA_SERVER, MODEL, OTHER_MODEL, Server
 
 
-def pytest_configure():
+def pytest_addoption(parser):
+    parser.addoption("--store", choices=place.STORES, default=place.STORES[0], help="where the servers keep what they have")
+
+
+def pytest_configure(config):
     for file in (BINARY, LLAMA_SERVER, GGUF):
         if not file.exists():
             pytest.exit(f"{file} is missing; scripts/test.sh builds all that these tests need", returncode=2)
     description.watch()
+    try:
+        place.use(config.getoption("store"))
+    except services.Missing as why:
+        pytest.exit(str(why), returncode=2)
+
+
+def pytest_unconfigure():
+    place.end()
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("store") == "sqlite":
+        return
+    local = [item for item in items if item.get_closest_marker("local")]
+    config.hook.pytest_deselected(items=local)
+    items[:] = [item for item in items if item not in local]
 
 
 @pytest.fixture(autouse=True)
@@ -37,13 +59,14 @@ def pytest_runtest_makereport(item, call):
 
 
 def check(server):
-    """Fails when the audit finds a fault in the server's data; one that runs may first end what it is at."""
+    """Fails when the audit finds a fault in what the server keeps; one that runs may first end what it is at."""
     code = server.process.poll()
-    crashed = code not in (None, 0)
+    where = server.place
+    now = {"url": server.url if code is None else None, "crashed": code not in (None, 0), "littered": where.is_littered}
     deadline = time.monotonic() + 5
-    while faults := audit(server.folder / "data", url=server.url if code is None else None, crashed=crashed):
+    while faults := audit(where.database, where.blobs, **now):
         if code is not None or time.monotonic() > deadline:
-            raise AssertionError(f"the audit of {server.folder / 'data'} found:\n" + "\n".join(faults))
+            raise AssertionError(f"the audit of {server.folder} found:\n" + "\n".join(faults))
         time.sleep(0.1)
 
 
@@ -60,6 +83,7 @@ def servers(session, folder):
 
         def make(*arguments, **options):
             server = Server(Path(tempfile.mkdtemp(dir=folder)), *arguments, **options)
+            stack.callback(server.place.close)
             stack.callback(check_if_passed, server)
             stack.callback(server.stop)
             server.start()

@@ -13,6 +13,8 @@ import httpx2
 import openai
 import pytest
 
+import place as places
+
 ROOT = Path(__file__).parents[2]
 BINARY = ROOT / "build/release/penstock"
 LLAMA_SERVER = ROOT / "build/llama/bin/llama-server"
@@ -95,17 +97,20 @@ def wait_until_gone(pids, seconds=10):
 
 
 class Server:
-    """`penstock serve` on a data folder and a port of its own, which stay the same over restarts."""
+    """`penstock serve` on a data folder and a port of its own, and a place that others may share, which stay the same over
+    restarts."""
 
     all = []  # those not stopped yet, for their logs to be shown when a test fails
 
-    def __init__(self, folder, *arguments, env=None, models=(MODEL,)):
+    def __init__(self, folder, *arguments, env=None, models=(MODEL,), place=None):
         self.folder = folder
+        self.place = place or places.new(folder)
         self.log = folder / "log"
-        self.env = CLEAN_ENV | (env or {})
+        self.env = CLEAN_ENV | self.place.env | (env or {})
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.command = [BINARY, "serve", "--listen", f"127.0.0.1:{self.port}", "--data", folder / "data", *arguments]
+        settings = self.place.arguments(folder / "data")
+        self.command = [BINARY, "serve", "--listen", f"127.0.0.1:{self.port}", *settings, *arguments]
         if models:
             self.command += ["--config", write_config(folder, models)]
         self.process = None
@@ -130,6 +135,7 @@ class Server:
             return False
 
     def kill(self):
+        self.place.is_littered = self.place.is_shared
         self.process.kill()
         self.process.wait()
 
@@ -177,8 +183,8 @@ class Connection:
 
 
 def blobs(server):
-    """The names of what the server keeps on its disk."""
-    return sorted(path.name for path in (server.folder / "data/blobs").iterdir() if path.is_file())
+    """The names of the files that the server keeps."""
+    return server.place.names()
 
 
 def refused(call, words="", status=400):

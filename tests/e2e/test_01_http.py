@@ -298,7 +298,7 @@ def test_idle_and_half_open_connections_do_not_hold_others_up(shared_server, con
 def test_client_that_leaves_in_mid_upload_leaves_no_file(client, shared_server, chunked):
     kept = blobs(shared_server)
     files = [file.id for file in client.files.list()]
-    unfinished = lambda: list((shared_server.folder / "data/blobs/tmp").iterdir())
+    unfinished = shared_server.place.unfinished
     wait_until(lambda: not unfinished(), "nobody else is writing")
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 9000000"
     content = PART + b"x" * 1_000_000

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sqlite3
 import subprocess
 import time
 
@@ -108,6 +107,7 @@ def test_file_name_of_the_official_client_comes_back(client):
     assert client.files.create(file=b"x", purpose="user_data").filename == "upload"
 
 
+@pytest.mark.local
 @pytest.mark.parametrize("name", [b"../../../evil.jsonl", b"/tmp/evil.jsonl", b"a\x00b.jsonl", b"x" * 300, b".jsonl", b"tmp"])
 def test_file_name_never_reaches_the_disk(client, shared_server, name):
     before = {path for path in shared_server.folder.rglob("*") if path.is_file()}
@@ -163,7 +163,7 @@ def test_form_that_is_not_as_it_should_be_is_refused_and_leaves_nothing(shared_s
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     assert answer.json()["error"]["param"] == param
     assert blobs(shared_server) == kept
-    assert not list((shared_server.folder / "data/blobs/tmp").iterdir())
+    assert not shared_server.place.unfinished()
 
 
 def test_unclosed_form_is_refused(shared_server):
@@ -277,9 +277,7 @@ def test_other_expiry_is_refused(shared_server, fields):
 def test_expired_file_is_gone_with_its_bytes_once_no_batch_reads_it(new_server):
     def age(file_id):
         """Makes the file expire now."""
-        with sqlite3.connect(server.folder / "data/penstock.db", timeout=30) as db:
-            db.execute("UPDATE files SET expires_ms = ? WHERE id = ?", (int(time.time() * 1000), file_id))
-        db.close()
+        server.place.rows("UPDATE files SET expires_ms = ? WHERE id = ?", int(time.time() * 1000), file_id)
 
     def gone(file_id):
         for call in (client.files.retrieve, client.files.content, client.files.delete):

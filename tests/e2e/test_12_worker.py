@@ -6,9 +6,8 @@ PASS_THE_MINUTE=1 in the environment one more test lets it pass for real.
 
 import os
 import re
-import sqlite3
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 
 import httpx2
 import openai
@@ -33,8 +32,7 @@ def worker(server):
 
 def last_sign(server):
     """When a worker last gave a sign, in Unix seconds; asked of the database, which answers while the server does not."""
-    with closing(sqlite3.connect(f"file:{server.folder}/data/penstock.db?mode=ro", uri=True)) as db:
-        return db.execute("SELECT MAX(seen_ms) FROM workers").fetchone()[0] / 1000
+    return server.place.rows("SELECT MAX(seen_ms) AS last FROM workers")[0]["last"] / 1000
 
 
 def refusal(client):

@@ -5,6 +5,8 @@ import pytest
 
 from penstock import MODEL, OTHER_MODEL, refused, wait_until
 
+pytestmark = pytest.mark.local
+
 
 def wait_for_models(client, *names):
     wait_until(lambda: set(names) <= {model.id for model in client.models.list()}, f"{names} are loaded")

@@ -17,6 +17,13 @@ from fake_engine import MODEL, FakeEngine
 from penstock import create_batch, finished, line, upload, wait_until
 
 
+pytestmark = pytest.mark.local
+
+
+def audit_folder(data, *arguments, **options):
+    return audit(data / "penstock.db", data / "blobs", *arguments, **options)
+
+
 def ask(*names):
     return [line(name, {"model": MODEL}) for name in names]
 
@@ -67,7 +74,7 @@ def scene(new_module_server, tmp_path_factory):
 
 
 def test_nothing_is_found_where_all_is_well(scene):
-    assert audit(scene.folder, scene.url) == []
+    assert audit_folder(scene.folder, scene.url) == []
 
 
 def sql(*statements):
@@ -230,7 +237,7 @@ def test_damage_is_found(scene, tmp_path, name):
     data = Path(shutil.copytree(scene.folder, tmp_path / "data"))
     for damage in damages if isinstance(damages, list) else [damages]:
         damage(data, scene)
-    faults = audit(data, scene.url)
+    faults = audit_folder(data, scene.url)
     assert any(re.search(expected, fault) for fault in faults), faults
 
 
@@ -238,5 +245,5 @@ def test_what_a_crash_leaves_is_no_fault_until_the_next_start(scene, tmp_path):
     data = Path(shutil.copytree(scene.folder, tmp_path / "data"))
     write("file-0")(data, scene)
     write("tmp/file-0.1")(data, scene)
-    assert audit(data, crashed=True) == []
-    assert len(audit(data)) == 3  # two blobs and a lease
+    assert audit_folder(data, crashed=True) == []
+    assert len(audit_folder(data)) == 3  # two blobs and a lease

@@ -13,6 +13,8 @@ import pytest
 from fake_engine import FakeEngine
 from penstock import CLEAN_ENV, ROOT, parse, wait_until
 
+pytestmark = pytest.mark.local
+
 SOURCES = ROOT / "tests/clients"
 BUILD = ROOT / "build/clients"
 INPUT = SOURCES / "input.jsonl"

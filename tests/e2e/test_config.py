@@ -6,6 +6,8 @@ import pytest
 
 from penstock import penstock
 
+pytestmark = pytest.mark.local
+
 ALL = """\
 listen = "127.0.0.1:1111"
 data = "from-file"

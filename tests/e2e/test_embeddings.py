@@ -4,7 +4,11 @@ import base64
 import math
 from array import array
 
+import pytest
+
 from penstock import create_batch, engine_url, finished, line, parse
+
+pytestmark = pytest.mark.local
 
 
 def test_embeddings_come_back_one_vector_a_line(new_server):

@@ -12,6 +12,8 @@ from fake_engine import FakeEngine
 from penstock import BINARY, CLEAN_ENV, GGUF, LLAMA_SERVER, ROOT, free_port, parse
 from test_managed import STAND_IN
 
+pytestmark = pytest.mark.local
+
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", (ROOT / "docs/engines.md").read_text(), re.M | re.S))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 LINES = dict(BLOCK.findall((ROOT / "docs/engines.md").read_text().partition("\n## ")[0]))["json"]

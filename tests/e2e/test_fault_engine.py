@@ -11,6 +11,8 @@ import pytest
 from fault_engine import MODEL, FaultEngine
 from penstock import create_batch, error_lines, finished, line, output_lines, upload, wait_until
 
+pytestmark = pytest.mark.local
+
 
 def lines(*texts, model=MODEL):
     return [line(text, {"model": model, "messages": [{"role": "user", "content": text}]}) for text in texts]

@@ -25,6 +25,8 @@ from fake_engine import MODEL, FakeEngine
 from life import TEXTS, Died, Engine, Life, assert_right, live_each, told
 from penstock import create_batch, finished, line, wait_until
 
+pytestmark = pytest.mark.local
+
 KILL = os.environ.get("KILL")
 OF_MANY = 16  # taken of a kind that has many steps
 

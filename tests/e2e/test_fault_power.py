@@ -21,6 +21,8 @@ from conftest import check
 from life import Engine, Life, assert_right, live_each, told
 from power import Disk
 
+pytestmark = pytest.mark.local
+
 CUT = os.environ.get("CUT")
 OTHERS = 40  # moments that are not right after an answer
 

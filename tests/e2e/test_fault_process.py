@@ -28,6 +28,7 @@ def questions(count):
     return [line(f"{n}", {"model": MODEL}) for n in range(count)]
 
 
+@pytest.mark.local
 @pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
 def test_fault_08_a_server_that_was_stopped_for_three_leases_goes_on(new_server, tmp_path):
     clock = tmp_path / "clock"
@@ -58,6 +59,7 @@ def unreadable(path):
     aside.rename(path)
 
 
+@pytest.mark.local
 def test_fault_09_an_exception_in_a_handler_or_a_task_harms_no_other(new_server):
     with FakeEngine() as engine:
         server = new_server("--engine", engine.url, models=())
@@ -74,6 +76,7 @@ def test_fault_09_an_exception_in_a_handler_or_a_task_harms_no_other(new_server)
         assert finished(client, batch).request_counts.completed == 2
 
 
+@pytest.mark.local
 def test_fault_11_a_second_server_on_a_data_folder_is_refused_in_one_line(new_server):
     with FakeEngine() as engine:
         server = new_server("--engine", engine.url, models=())
@@ -83,6 +86,7 @@ def test_fault_11_a_second_server_on_a_data_folder_is_refused_in_one_line(new_se
         assert finished(server.client(), create_batch(server.client(), questions(1))).status == "completed"
 
 
+@pytest.mark.local
 def test_fault_11_a_database_of_a_newer_program_is_refused_in_one_line(new_server):
     with FakeEngine() as engine:
         server = new_server("--engine", engine.url, models=())

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from penstock import (
     MODEL,
@@ -21,6 +22,8 @@ from penstock import (
     penstock,
     wait_until,
 )
+
+pytestmark = pytest.mark.local
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 

@@ -8,6 +8,8 @@ import pytest
 
 from penstock import GGUF, LLAMA_SERVER, penstock
 
+pytestmark = pytest.mark.local
+
 CONFIG = f"""\
 # A comment that stays.
 llama_server = "{LLAMA_SERVER}"   # as it is

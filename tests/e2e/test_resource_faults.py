@@ -31,6 +31,8 @@ from penstock import (
     wait_until,
 )
 
+pytestmark = pytest.mark.local
+
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
 
@@ -157,7 +159,7 @@ def no_space(call):
 
 
 def is_unfinished(server):
-    return list((server.folder / "data/blobs/tmp").iterdir())
+    return server.place.unfinished()
 
 
 def long_answer(body):

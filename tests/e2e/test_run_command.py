@@ -24,6 +24,8 @@ from penstock import (
     write_config,
 )
 
+pytestmark = pytest.mark.local
+
 TOTAL = 60
 SLOTS = 4
 FIRST = 20  # so many lines are answered before the engine holds its answers back

@@ -16,6 +16,8 @@ import pytest
 from fake_engine import FakeEngine
 from penstock import clock_set, finished, needs_faketime, output_lines
 
+pytestmark = pytest.mark.local
+
 GOLDEN = sorted(Path(__file__).parents[1].glob("golden/*.tar.gz"))
 
 

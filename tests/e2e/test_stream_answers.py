@@ -11,6 +11,8 @@ import pytest
 from fake_engine import MODEL, FakeEngine
 from penstock import create_batch, engine_url, finished, line, output_lines
 
+pytestmark = pytest.mark.local
+
 IDLE = 1  # seconds of silence after which the proxy cuts a connection
 
 

@@ -1,0 +1,156 @@
+"""Where the servers of the tests keep what they have: SQLite and a folder, PostgreSQL and a folder, or PostgreSQL and S3.
+Any number of processes may share a place of the last two kinds."""
+
+import secrets
+import sqlite3
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+sys.path.append(str(Path(__file__).parents[1]))
+import services
+
+IDENTITY = "penstock-store"  # the blob that tells one store from another
+
+
+class Database:
+    """SQLite or PostgreSQL, asked alike: with `?` for values, and rows as dictionaries."""
+
+    def __init__(self, address):
+        self.is_postgres = str(address).startswith("postgres")
+        if self.is_postgres:
+            import psycopg
+            from psycopg.rows import dict_row
+
+            self._connection = psycopg.connect(address, autocommit=True, row_factory=dict_row, connect_timeout=30)
+        else:
+            uri = f"{Path(address).resolve().as_uri()}?mode=rw"
+            self._connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+            self._connection.row_factory = lambda cursor, row: dict(zip([one[0] for one in cursor.description], row))
+
+    @staticmethod
+    def errors():
+        """What it raises when it cannot be read."""
+        psycopg = sys.modules.get("psycopg")
+        return (sqlite3.DatabaseError, psycopg.Error) if psycopg else sqlite3.DatabaseError
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._connection.close()
+
+    def rows(self, statement, *values):
+        cursor = self._connection.execute(statement.replace("?", "%s") if self.is_postgres else statement, values)
+        return cursor.fetchall() if cursor.description else []
+
+    def freeze(self):
+        """All that is read from here on is of the same moment; nothing can be written."""
+        if self.is_postgres:
+            self.rows("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        else:
+            self.rows("PRAGMA query_only = ON")
+            self.rows("BEGIN")
+
+
+class Place:
+    """One deployment's database and blobs. A process of its own folder gets `arguments(data)` and `env`."""
+
+    is_shared = True  # what may be others' is swept only when it is a day old
+    is_littered = False  # something may be left that nobody has swept
+    env = {}
+
+    def __init__(self, database, blobs):
+        self.database = database  # a path or a URL
+        self.blobs = blobs  # the folder that they lie in, also those of S3
+
+    def arguments(self, data):
+        return ["--data", data, "--database", self.database, "--blobs", self.blobs]
+
+    def rows(self, statement, *values):
+        """Reads or changes the database behind the servers' backs."""
+        with Database(self.database) as database:
+            return database.rows(statement, *values)
+
+    def names(self):
+        """The keys of its blobs."""
+        files = self.blobs.iterdir() if self.blobs.exists() else ()
+        return sorted(path.name for path in files if path.is_file() and path.name != IDENTITY)
+
+    def unfinished(self):
+        """The blobs that are being written, or were when their writer died."""
+        folder = self.blobs / "tmp"
+        return sorted(folder.iterdir()) if folder.exists() else []
+
+    def close(self):
+        pass
+
+
+class Local(Place):
+    is_shared = False
+
+    def __init__(self, folder):
+        super().__init__(folder / "data/penstock.db", folder / "data/blobs")
+
+    def arguments(self, data):
+        return ["--data", data]
+
+
+class Postgres(Place):
+    def __init__(self, folder, server, blobs=None):
+        self.server = server
+        self.name = f"test_{secrets.token_hex(8)}"
+        with Database(server.url) as admin:
+            admin.rows(f"CREATE DATABASE {self.name}")
+        super().__init__(urlunsplit(urlsplit(server.url)._replace(path=f"/{self.name}")), blobs or folder / "blobs")
+
+    def close(self):
+        with Database(self.server.url) as admin:
+            admin.rows(f"DROP DATABASE {self.name} WITH (FORCE)")
+
+
+class PostgresAndS3(Postgres):
+    def __init__(self, folder, server, s3):
+        super().__init__(folder, server, s3.objects / folder.name)
+        self.s3 = s3
+        self.env = {
+            "AWS_ENDPOINT_URL": s3.url,
+            "AWS_ACCESS_KEY_ID": s3.key,
+            "AWS_SECRET_ACCESS_KEY": s3.secret,
+            "AWS_REGION": services.REGION,
+        }
+
+    def arguments(self, data):
+        return ["--data", data, "--database", self.database, "--blobs", f"s3://{services.BUCKET}/{self.blobs.name}"]
+
+    def unfinished(self):
+        """Uploads in parts that are neither complete nor aborted, of all places in the bucket."""
+        folder = self.s3.objects / ".sgwtmp/multipart"
+        return sorted(folder.iterdir()) if folder.exists() else []
+
+
+STORES = ("sqlite", "postgres", "postgres+s3")
+_store = STORES[0]
+_running = {}  # services of this session, by their class
+
+
+def use(store):
+    """From now on places are of that kind."""
+    global _store
+    _store = store
+    for service in {"sqlite": (), "postgres": (services.Postgres,)}.get(store, (services.Postgres, services.S3)):
+        _running[service] = service()
+
+
+def end():
+    while _running:
+        _running.popitem()[1].close()
+
+
+def new(folder):
+    """A place of its own for what runs in that folder."""
+    if _store == "sqlite":
+        return Local(folder)
+    if _store == "postgres":
+        return Postgres(folder, _running[services.Postgres])
+    return PostgresAndS3(folder, _running[services.Postgres], _running[services.S3])
