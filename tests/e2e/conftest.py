@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import description
-import place
+import place as places
 import services
 import witness
 from audit import audit
@@ -14,7 +14,7 @@ from penstock import BINARY, GGUF, LLAMA_SERVER, MODEL, OTHER_MODEL, Server
 
 
 def pytest_addoption(parser):
-    parser.addoption("--store", choices=place.STORES, default=place.STORES[0], help="where the servers keep what they have")
+    parser.addoption("--store", choices=places.STORES, default=places.STORES[0], help="where the servers keep what they have")
 
 
 def pytest_configure(config):
@@ -23,13 +23,13 @@ def pytest_configure(config):
             pytest.exit(f"{file} is missing; scripts/test.sh builds all that these tests need", returncode=2)
     description.watch()
     try:
-        place.use(config.getoption("store"))
+        places.use(config.getoption("store"))
     except services.Missing as why:
         pytest.exit(str(why), returncode=2)
 
 
 def pytest_unconfigure():
-    place.end()
+    places.end()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -59,20 +59,23 @@ def pytest_runtest_makereport(item, call):
 
 
 def check(server):
-    """Fails when the audit finds a fault in what the server keeps; one that runs may first end what it is at."""
-    code = server.process.poll()
+    """Fails when the audit finds a fault in what the server keeps; processes that run may first end what they are at, and
+    take over what a dead one held."""
     where = server.place
-    now = {"url": server.url if code is None else None, "crashed": code not in (None, 0), "littered": where.is_littered}
-    deadline = time.monotonic() + 5
-    while faults := audit(where.database, where.blobs, **now):
-        if code is not None or time.monotonic() > deadline:
+    running = [one for one in where.processes if one.is_running()]
+    url = next((one.url for one in running if one.url), None)
+    crashed = not running and any(one.process and one.process.returncode for one in where.processes)
+    deadline = time.monotonic() + (15 if where.is_shared else 5)
+    while faults := audit(where.database, where.blobs, url, crashed, where.is_littered()):
+        if not running or time.monotonic() > deadline:
             raise AssertionError(f"the audit of {server.folder} found:\n" + "\n".join(faults))
         time.sleep(0.1)
 
 
 @contextmanager
 def servers(session, folder):
-    """A maker of servers. In the end they are stopped, and audited before and after it if no test has failed meanwhile."""
+    """A maker of servers, and of workers. In the end they are stopped, and audited before and after it if no test has failed
+    meanwhile."""
     failed_before = session.testsfailed
 
     def check_if_passed(server):
@@ -81,9 +84,10 @@ def servers(session, folder):
 
     with ExitStack() as stack:
 
-        def make(*arguments, **options):
-            server = Server(Path(tempfile.mkdtemp(dir=folder)), *arguments, **options)
-            stack.callback(server.place.close)
+        def make(*arguments, kind=Server, place=None, **options):
+            folder_of_its_own = Path(tempfile.mkdtemp(dir=folder))
+            place = place or stack.enter_context(places.new(folder_of_its_own))
+            server = kind(folder_of_its_own, *arguments, place=place, **options)
             stack.callback(check_if_passed, server)
             stack.callback(server.stop)
             server.start()

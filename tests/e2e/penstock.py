@@ -109,12 +109,17 @@ class Server:
         self.env = CLEAN_ENV | self.place.env | (env or {})
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        settings = self.place.arguments(folder / "data")
-        self.command = [BINARY, "serve", "--listen", f"127.0.0.1:{self.port}", *settings, *arguments]
+        self.command = [BINARY, *self.words(), *self.place.arguments(folder / "data"), *arguments]
         if models:
             self.command += ["--config", write_config(folder, models)]
         self.process = None
+        self.was_killed = False
+        self.place.processes.append(self)
         Server.all.append(self)
+
+    def words(self):
+        """What it is told before its settings."""
+        return ["serve", "--listen", f"127.0.0.1:{self.port}"]
 
     def start(self):
         self.launch()
@@ -135,7 +140,7 @@ class Server:
             return False
 
     def kill(self):
-        self.place.is_littered = self.place.is_shared
+        self.was_killed = True
         self.process.kill()
         self.process.wait()
 
@@ -149,9 +154,31 @@ class Server:
                 self.kill()
                 raise AssertionError(f"penstock serve did not end within {STOPS_WITHIN} s of SIGTERM") from None
 
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
     def client(self):
         # Without retries a test sees each answer as it came.
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key="any", max_retries=0)
+
+
+class Worker(Server):
+    """`penstock worker`, which has no API."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.url = None
+
+    def words(self):
+        return ["worker"]
+
+    def start(self):
+        self.launch()
+        wait_until(self.has_joined, "the worker has its row", process=self.process)
+        return self
+
+    def has_joined(self):
+        return "worker" in self.log.read_text()
 
 
 class Connection:

@@ -1,6 +1,8 @@
 """Where the servers of the tests keep what they have: SQLite and a folder, PostgreSQL and a folder, or PostgreSQL and S3.
 Any number of processes may share a place of the last two kinds."""
 
+import copy
+import re
 import secrets
 import sqlite3
 import sys
@@ -53,19 +55,36 @@ class Database:
             self.rows("BEGIN")
 
 
+def on_port(url, port):
+    return re.sub(r":\d+/", f":{port}/", url) if port else url
+
+
 class Place:
     """One deployment's database and blobs. A process of its own folder gets `arguments(data)` and `env`."""
 
     is_shared = True  # what may be others' is swept only when it is a day old
-    is_littered = False  # something may be left that nobody has swept
     env = {}
 
     def __init__(self, database, blobs):
         self.database = database  # a path or a URL
         self.blobs = blobs  # the folder that they lie in, also those of S3
+        self.database_port = None  # another way to it
+        self.processes = []  # that were made for it
+
+    def is_littered(self):
+        """Whether something may be left that nobody has swept."""
+        return self.is_shared and any(process.was_killed for process in self.processes)
 
     def arguments(self, data):
-        return ["--data", data, "--database", self.database, "--blobs", self.blobs]
+        return ["--data", data, "--database", on_port(self.database, self.database_port), "--blobs", self.blobs]
+
+    def through(self, database=None, s3=None):
+        """The same place for a process that reaches it through those ports."""
+        other = copy.copy(self)
+        other.database_port = database
+        if s3:
+            other.env = self.env | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3}"}
+        return other
 
     def rows(self, statement, *values):
         """Reads or changes the database behind the servers' backs."""
@@ -82,7 +101,10 @@ class Place:
         folder = self.blobs / "tmp"
         return sorted(folder.iterdir()) if folder.exists() else []
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         pass
 
 
@@ -104,7 +126,7 @@ class Postgres(Place):
             admin.rows(f"CREATE DATABASE {self.name}")
         super().__init__(urlunsplit(urlsplit(server.url)._replace(path=f"/{self.name}")), blobs or folder / "blobs")
 
-    def close(self):
+    def __exit__(self, *_):
         with Database(self.server.url) as admin:
             admin.rows(f"DROP DATABASE {self.name} WITH (FORCE)")
 
@@ -121,7 +143,8 @@ class PostgresAndS3(Postgres):
         }
 
     def arguments(self, data):
-        return ["--data", data, "--database", self.database, "--blobs", f"s3://{services.BUCKET}/{self.blobs.name}"]
+        database = on_port(self.database, self.database_port)
+        return ["--data", data, "--database", database, "--blobs", f"s3://{services.BUCKET}/{self.blobs.name}"]
 
     def unfinished(self):
         """Uploads in parts that are neither complete nor aborted, of all places in the bucket."""
