@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets up a fresh machine and runs every test: unit tests, include order, end to end with a real model, fuzzing,
 # sanitizers, and the proof that tests of reliability can fail.
-# With --quick it leaves out the last two, which build more than the program and its tests.
+# With --quick it leaves out the last two, which build more than the program and its tests, and most of what is shown once
+# more on PostgreSQL and S3.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
 
@@ -53,7 +54,16 @@ check 'unit tests' "$venv/bin/python" tests/services.py run postgres s3 moto tox
   ctest --test-dir build/release --output-on-failure --no-tests=error -L unit
 check 'include order' "$venv/bin/python" tests/include_order_test.py src
 check 'the page on reliability names its tests' "$venv/bin/python" tests/docs_test.py
-check 'end to end, with a real model' "$venv/bin/python" -m pytest -rs tests/e2e
+e2e=("$venv/bin/python" -m pytest -rs tests/e2e)
+shared=postgres+s3
+[ -x build/tools/versitygw ] || shared=postgres
+check 'end to end, with a real model' "${e2e[@]}"
+if [ -n "$quick" ]; then
+  check "a few on $shared" "${e2e[@]}" --store $shared -m quick
+else
+  [ $shared = postgres ] || check 'end to end on postgres' "${e2e[@]}" --store postgres -m 'not many'
+  check "end to end on $shared, many processes too" "${e2e[@]}" --store $shared
+fi
 check 'fuzzing, a short run' scripts/fuzz.sh
 if [ -z "$quick" ]; then
   check 'broken promises are noticed' "$venv/bin/python" tests/mutants.py
@@ -62,5 +72,6 @@ fi
 
 printf '\n== Summary after %d s\n' "$SECONDS"
 printf '%s\n' "${outcomes[@]}"
-[ -z "$quick" ] || echo 'not run  broken promises, unit tests with ASan and UBSan (--quick)'
+[ -z "$quick" ] || echo 'not run  broken promises, unit tests with ASan and UBSan, all on other stores (--quick)'
+[ $shared = postgres+s3 ] || echo 'not run  what needs S3: versitygw is not built'
 exit $failed

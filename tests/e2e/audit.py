@@ -279,14 +279,18 @@ class Audit:
         return [line and line.get("custom_id") for line in lines]
 
     def of_leases(self, url):
-        """Who holds a lease is the worker of the running server; without a server nobody does."""
-        workers = self.db.rows("SELECT id FROM workers ORDER BY seen_ms DESC LIMIT 1")
-        worker = workers[0]["id"] if url and workers else None
+        """Who holds spans is alive, and so is who sees to a batch; without a running process nobody is."""
+        alive = {row["id"] for row in self.db.rows("SELECT id FROM processes WHERE alive = 1")}
+        if alive and not url:
+            yield f"nothing runs, and these say that they live: {some(alive)}"
         for row in self.db.rows(
-            "SELECT owner, COUNT(*) AS leases FROM spans WHERE entries > completed + failed AND owner IS NOT NULL GROUP BY owner"
+            "SELECT owner, COUNT(*) AS spans FROM spans WHERE entries > completed + failed AND owner IS NOT NULL GROUP BY owner"
         ):
-            if row["owner"] != worker:
-                yield f"{row['owner']} holds {row['leases']} leases, and the worker is {worker}"
+            if row["owner"] not in alive:
+                yield f"{row['owner']} holds {row['spans']} spans and is dead"
+        for batch in self.batches.values() if url else ():
+            if batch["status"] not in ENDS and batch["driver"] not in alive:
+                yield f"{batch['id']} ({batch['status']}): {batch['driver']} sees to it and is dead"
 
     def of_time(self):
         for batch in self.batches.values():

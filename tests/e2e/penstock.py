@@ -174,11 +174,11 @@ class Worker(Server):
 
     def start(self):
         self.launch()
-        wait_until(self.has_joined, "the worker has its row", process=self.process)
+        wait_until(self.has_joined, "the worker works", process=self.process)
         return self
 
     def has_joined(self):
-        return "worker" in self.log.read_text()
+        return "working, " in self.log.read_text()
 
 
 class Connection:

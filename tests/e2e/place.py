@@ -64,16 +64,18 @@ class Place:
 
     is_shared = True  # what may be others' is swept only when it is a day old
     env = {}
+    secrets = ()  # that no log may have
 
     def __init__(self, database, blobs):
         self.database = database  # a path or a URL
         self.blobs = blobs  # the folder that they lie in, also those of S3
         self.database_port = None  # another way to it
+        self.was_away = False  # the database was, so there may be blobs whose rows could not be written
         self.processes = []  # that were made for it
 
     def is_littered(self):
         """Whether something may be left that nobody has swept."""
-        return self.is_shared and any(process.was_killed for process in self.processes)
+        return self.was_away or self.is_shared and any(process.was_killed for process in self.processes)
 
     def arguments(self, data):
         return ["--data", data, "--database", on_port(self.database, self.database_port), "--blobs", self.blobs]
@@ -122,6 +124,7 @@ class Postgres(Place):
     def __init__(self, folder, server, blobs=None):
         self.server = server
         self.name = f"test_{secrets.token_hex(8)}"
+        self.secrets = (server.password,)
         with Database(server.url) as admin:
             admin.rows(f"CREATE DATABASE {self.name}")
         super().__init__(urlunsplit(urlsplit(server.url)._replace(path=f"/{self.name}")), blobs or folder / "blobs")
@@ -135,6 +138,7 @@ class PostgresAndS3(Postgres):
     def __init__(self, folder, server, s3):
         super().__init__(folder, server, s3.objects / folder.name)
         self.s3 = s3
+        self.secrets += (s3.secret,)
         self.env = {
             "AWS_ENDPOINT_URL": s3.url,
             "AWS_ACCESS_KEY_ID": s3.key,

@@ -32,7 +32,7 @@ def worker(server):
 
 def last_sign(server):
     """When a worker last gave a sign, in Unix seconds; asked of the database, which answers while the server does not."""
-    return server.place.rows("SELECT MAX(seen_ms) AS last FROM workers")[0]["last"] / 1000
+    return server.place.rows("SELECT MAX(seen_ms) AS last FROM processes WHERE is_worker = 1")[0]["last"] / 1000
 
 
 def refusal(client):

@@ -187,7 +187,8 @@ DAMAGES = {
     "a retry of nothing": (of_batch("half", "retry_of = 'batch_0'"), "it retries batch_0, which is unknown"),
     "a span left": (sql("UPDATE spans SET batch_seq = done_seq"), "1 spans are left"),
     "late": (of_batch("half", "expires_ms = created_ms - 61000"), r"it should have ended \d+ s ago"),
-    "a dead owner": (sql("UPDATE spans SET owner = 'worker_0'"), "worker_0 holds 1 leases"),
+    "a dead owner": (sql("UPDATE spans SET owner = 'worker_0'"), "worker_0 holds 1 spans and is dead"),
+    "a dead driver": (of_batch("half", "driver = 'server_0'"), "in_progress.*server_0 sees to it and is dead"),
     # blobs and rows
     "a blob of nobody": (write("file-0"), "blobs without a row: file-0"),
     "a plan of nobody": (write("plan-file-0"), "blobs without a row: plan-file-0"),
@@ -246,4 +247,4 @@ def test_what_a_crash_leaves_is_no_fault_until_the_next_start(scene, tmp_path):
     write("file-0")(data, scene)
     write("tmp/file-0.1")(data, scene)
     assert audit_folder(data, crashed=True) == []
-    assert len(audit_folder(data)) == 3  # two blobs and a lease
+    assert len(audit_folder(data)) == 3  # two blobs, and a process that says it lives

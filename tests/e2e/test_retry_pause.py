@@ -80,16 +80,18 @@ def test_a_retry_runs_only_the_failed_lines_again_and_its_output_has_all_answers
 def test_a_cancelled_batch_goes_on_where_it_was_by_a_retry(new_server, held_engine):
     server = serve(new_server, held_engine)
     client = server.client()
-    batch = create_batch(client, lines(10))
+    batch = create_batch(client, lines(1000))
     wait_until(lambda: len(held_engine.asked) == 4, "two lines are answered and two held back")
     client.batches.cancel(batch.id)
     held_engine.release()
     batch = finished(client, batch)
-    assert (batch.status, len(error_lines(client, batch))) == ("cancelled", 6)
+    answered = len(held_engine.asked)  # on PostgreSQL also lines that were sent before the worker had heard
+    assert (batch.status, len(error_lines(client, batch))) == ("cancelled", 1000 - answered)
+    assert answered < 500
 
     retried = finished(client, act(server, batch, "retry"))
     assert retried.status == "completed"
-    assert ids(output_lines(client, retried)) == [f"line {n}" for n in range(10)]
+    assert ids(output_lines(client, retried)) == [f"line {n}" for n in range(1000)]
     assert set(held_engine.asked.values()) == {1}
 
 
