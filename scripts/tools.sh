@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds the servers that tests stand in for others with, into build/tools: versitygw (S3) and toxiproxy (a network that
-# fails). They are Go programs; tests/tools/go.mod and go.sum pin them. Without a new enough Go nothing is built.
+# Builds what tests use that is written in Go, into build/tools: versitygw (S3), toxiproxy (a network that fails), and
+# helm and compose, which read what is in deploy/. tests/tools/go.mod and go.sum pin them. Without a new enough Go nothing
+# is built.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
 
@@ -9,7 +10,7 @@ need=$(sed -n 's/^go //p' go.mod)
 have=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || have=
 have=${have#go}
 if [ -z "$have" ] || [ "$(printf '%s\n' "$need" "$have" | sort -V | head -n 1)" != "$need" ]; then
-  echo "versitygw and toxiproxy are not built: they need Go $need or newer, here is ${have:-none}. Tests that use them are skipped."
+  echo "versitygw, toxiproxy, helm and compose are not built: they need Go $need or newer, here is ${have:-none}. Tests that use them are skipped."
   exit
 fi
 export GOTOOLCHAIN=local GOFLAGS='-mod=readonly -trimpath -buildvcs=false'
@@ -26,3 +27,5 @@ build() {
 
 build versitygw github.com/versity/versitygw/cmd/versitygw
 build toxiproxy github.com/Shopify/toxiproxy/v2/cmd/server
+build helm helm.sh/helm/v3/cmd/helm
+build compose github.com/compose-spec/compose-go/v2/cmd
