@@ -54,6 +54,7 @@ check 'unit tests' "$venv/bin/python" tests/services.py run postgres s3 moto tox
   ctest --test-dir build/release --output-on-failure --no-tests=error -L unit
 check 'include order' "$venv/bin/python" tests/include_order_test.py src
 check 'the page on reliability names its tests' "$venv/bin/python" tests/docs_test.py
+check 'what deploys it fits the program' "$venv/bin/python" -m pytest -q -rs tests/deploy_test.py
 e2e=("$venv/bin/python" -m pytest -rs tests/e2e)
 shared=postgres+s3
 [ -x build/tools/versitygw ] || shared=postgres

@@ -1,0 +1,221 @@
+"""Whether what is in deploy/ is well-formed, and whether it and the documents speak of what the program has.
+
+Helm and the validator of compose files are built by scripts/tools.sh; tests that want them are skipped without.
+"""
+
+import functools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+CHART = DEPLOY / "helm/penstock"
+PENSTOCK = ROOT / "build/release/penstock"
+DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+DEPLOYED = [path for path in DEPLOY.rglob("*") if path.is_file()]
+KUBERNETES = "1.30"  # and what came later has these kinds too
+
+DRAIN_SECONDS = 30
+
+
+def output(*command, **options):
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stderr or done.stdout
+    return done.stdout
+
+
+def tool(name):
+    path = ROOT / "build/tools" / name
+    if not path.exists():
+        pytest.skip(f"{name} is not built: scripts/tools.sh does it")
+    return path
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """The last of two equal keys would win unnoticed."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        assert len(keys) == len(set(keys)), f"a key stands twice: {keys}{node.start_mark}"
+        return super().construct_mapping(node, deep)
+
+
+def documents(text):
+    return [document for document in yaml.load_all(text, UniqueKeys) if document]
+
+
+@functools.cache
+def rendered(*values):
+    options = [f"--values={DEPLOY / 'examples' / name}" for name in values if name.endswith(".yaml")]
+    options += [f"--set={value}" for value in values if not value.endswith(".yaml")]
+    return documents(output(tool("helm"), "template", "penstock", CHART, *options))
+
+
+INGRESS = "ingress.enabled=true,ingress.host=batch.example.com,ingress.className=nginx,ingress.tlsSecret=tls"
+INSTALLATIONS = [("values-vllm.yaml",), ("values-llm-d.yaml",), ("values-vllm.yaml", INGRESS)]
+
+
+def deployments():
+    return [one for values in INSTALLATIONS for one in rendered(*values) if one["kind"] == "Deployment"]
+
+
+# --- formats
+
+
+@pytest.mark.parametrize("path", [path for path in DEPLOYED if path.suffix == ".yaml" and "templates" not in path.parts],
+                         ids=lambda path: path.name)
+def test_a_yaml_file_can_be_read_and_names_no_key_twice(path):
+    assert documents(path.read_text())
+
+
+@pytest.mark.parametrize("names", [["compose.yaml"], ["compose.yaml", "compose.gpu.yaml"]], ids=" ".join)
+def test_compose_files_are_valid(names):
+    services = yaml.safe_load(output(tool("compose"), *names, cwd=DEPLOY))["services"]
+    for name in ("server", "worker"):
+        assert float(services[name]["stop_grace_period"].removesuffix("s")) > DRAIN_SECONDS
+        assert services[name]["read_only"]
+
+
+@pytest.mark.parametrize("values", INSTALLATIONS, ids=" ".join)
+def test_the_chart_passes_helms_lint_and_is_valid_for_kubernetes(values):
+    output(tool("helm"), "lint", "--strict", CHART, f"--values={DEPLOY / 'examples' / values[0]}")
+    kinds = set()
+    for one in rendered(*values):
+        kubernetes_validate.validate(one, KUBERNETES, strict=True)
+        kinds.add(one["kind"])
+    assert {"Deployment", "Service", "PodDisruptionBudget"} <= kinds
+    assert ("Ingress" in kinds) == (INGRESS in values)
+
+
+def test_the_example_of_engines_is_valid_for_kubernetes():
+    for one in documents((DEPLOY / "examples/vllm.yaml").read_text()):
+        kubernetes_validate.validate(one, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("setting, told", [("blobs=", "s3://BUCKET"), ("secret=", "a Secret with PENSTOCK_DATABASE"),
+                                           ("workers=null", "at least one group"), ("workers.a.engines=null", "a list of URLs")])
+def test_the_chart_says_what_is_missing(setting, told):
+    done = subprocess.run([tool("helm"), "template", CHART, f"--values={DEPLOY / 'examples/values-vllm.yaml'}", f"--set={setting}"],
+                          capture_output=True, text=True)
+    assert done.returncode != 0
+    assert told in done.stderr
+
+
+def test_the_systemd_unit_is_valid(tmp_path):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("there is no systemd-analyze here")
+    unit = (DEPLOY / "penstock@.service").read_text().replace("/usr/local/bin/penstock", str(PENSTOCK))
+    for name in ("serve", "worker"):
+        (tmp_path / f"penstock@{name}.service").write_text(unit)
+        done = subprocess.run(["systemd-analyze", "verify", "--man=no", tmp_path / f"penstock@{name}.service"],
+                              capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- what the program needs
+
+
+def test_pods_are_not_root_and_write_only_into_their_own_folder():
+    for one in deployments():
+        pod = one["spec"]["template"]["spec"]
+        container, = pod["containers"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert not pod["automountServiceAccountToken"]
+        rights = container["securityContext"]
+        assert rights["readOnlyRootFilesystem"] and not rights["allowPrivilegeEscalation"]
+        assert rights["capabilities"] == {"drop": ["ALL"]}
+        assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/data"]
+
+
+def test_pods_are_given_the_time_that_lines_under_way_have():
+    for one in deployments():
+        pod = one["spec"]["template"]["spec"]
+        before = pod["containers"][0].get("lifecycle", {}).get("preStop", {"exec": {"command": ["sleep", "0"]}})
+        assert pod["terminationGracePeriodSeconds"] > DRAIN_SECONDS + int(before["exec"]["command"][1])
+
+
+def test_no_service_of_kubernetes_becomes_a_setting():
+    for one in deployments():
+        assert one["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
+def test_the_image_has_the_libraries_that_the_program_is_linked_with():
+    if not shutil.which("dpkg"):
+        pytest.skip("this is not Debian")
+    needed = re.findall(r"NEEDED +(\S+)", output("objdump", "-p", PENSTOCK))
+    owners = output("dpkg", "-S", *(f"*-linux-gnu/{name}" for name in needed))
+    packages = {line.split(":")[0] for line in owners.splitlines()}
+    installed = re.search(r"^FROM \S+\n(.*)", (DEPLOY / "Dockerfile").read_text().split("AS build", 1)[1], re.DOTALL | re.MULTILINE)
+    named = set(re.search(r"--no-install-recommends(.*?)&&", installed[1], re.DOTALL)[1].replace("\\", " ").split())
+    in_every_debian = {"libc6", "libgcc-s1", "libstdc++6"}
+    assert named == packages - in_every_debian | {"ca-certificates"}
+
+
+# --- words
+
+
+def table_of_settings():
+    """Key, flag and environment variable of each row of README.md's table."""
+    rows = re.findall(r"^\| `([^`]+)` \| (?:`([^`]*)`)? *\| (?:`([^`]*)`)? *\|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    return [row for row in rows if re.fullmatch(r"\[?[a-z_]+\]?", row[0]) and row[2]]
+
+
+@functools.cache
+def flags(*command):
+    text = output(PENSTOCK, *command, "--help")
+    assert f"Usage: penstock {' '.join(command)} " in text, "there is no such command"
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
+
+
+@functools.cache
+def variables():
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.cpp"))
+    return set(re.findall(r'"((?:PENSTOCK|AWS|MAX)_[A-Z_]+)"', source))
+
+
+def test_the_table_of_settings_is_the_programs():
+    help_text = output(PENSTOCK, "serve", "--help")
+    for key, flag, variable in table_of_settings():
+        if flag:
+            assert re.search(rf"{flag} .*?\[{variable}\]", help_text, re.DOTALL), (flag, variable)
+    keys = set(re.findall(r"^(?:# )?([a-z_]+) = ", output(PENSTOCK, "serve", "--print-config", cwd="/"), re.MULTILINE))
+    assert {key for key, *_ in table_of_settings() if key != "[models]"} == keys - {"model"}  # these two share a row
+
+
+@pytest.mark.parametrize("path", DOCUMENTS + DEPLOYED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_variables_that_are_named_are_read(path):
+    assert set(re.findall(r"\b(?:PENSTOCK|AWS|MAX)_[A-Z_]+\b", path.read_text())) <= variables()
+
+
+COMMAND = re.compile(r"(?<![\w-])penstock (serve|worker|run|models \w+)([^`\n|#]*)")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS + DEPLOYED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_and_flags_that_are_named_exist(path):
+    text = path.read_text().replace("\\\n", " ")
+    for command, rest in COMMAND.findall(text):
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", rest)) <= flags(*command.split()), (command, rest)
+
+
+def test_what_containers_run_exists():
+    commands = [one["spec"]["template"]["spec"]["containers"][0]["args"] for one in deployments()]
+    commands += [service["command"] for service in documents((DEPLOY / "compose.yaml").read_text())[0]["services"].values()
+                 if service.get("image") == "penstock"]
+    for name, *given in commands:
+        assert set(given) <= flags(name)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS + [DEPLOY / "README.md"], ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_are_named_exist(path):
+    text = path.read_text()
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    for link in filter(None, links):
+        assert (path.parent / link).exists(), link
+    for name in re.findall(r"\bdeploy/[\w./@-]*\w", text):
+        assert (ROOT / name).exists(), name
