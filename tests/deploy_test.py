@@ -7,6 +7,7 @@ import functools
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import kubernetes_validate
@@ -219,3 +220,8 @@ def test_files_that_are_named_exist(path):
         assert (path.parent / link).exists(), link
     for name in re.findall(r"\bdeploy/[\w./@-]*\w", text):
         assert (ROOT / name).exists(), name
+
+
+def test_the_table_of_sizes_is_what_the_script_prints():
+    table = output(sys.executable, ROOT / "bench/sizing.py")
+    assert table in (ROOT / "docs/scale.md").read_text()
