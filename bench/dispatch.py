@@ -41,13 +41,13 @@ def check_output(conn, file_id, lines):
         raise SystemExit(f"{count} output lines for {lines} input lines")
 
 
-def one_run(args, folder, input_path):
+def one_run(args, folder, input_path, env=None):
     engine = lab.Process([args.bin / "bench/instant_engine"], folder / "engine.log")
     with engine:
         engine_url = f"http://127.0.0.1:{int(engine.process.stdout.readline())}"
         limit = lab.closed_loop(args.bin / "bench/closed_loop", input_path, engine_url, args.slots,
                                 min(args.lines, CLOSED_LOOP_LINES_MAX))
-        with lab.serve(args.bin, folder, "--engine", engine_url, "--slots", args.slots) as (server, url):
+        with lab.serve(args.bin, folder, "--engine", engine_url, "--slots", args.slots, env=env) as (server, url):
             conn = lab.connection(url)
             start = time.monotonic()
             file_id = lab.upload(conn, input_path)

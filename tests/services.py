@@ -141,7 +141,7 @@ class Postgres(Service):
             [
                 *(self.programs / "initdb", "--pgdata", "data", "--username", "penstock", "--pwfile", password_file),
                 *("--auth-host", "scram-sha-256", "--auth-local", "trust"),  # nobody else can open the folder
-                *("--encoding", "UTF8", "--locale", "C.UTF-8", "--wal-segsize", "1", "--no-sync"),
+                *("--encoding", "UTF8", "--locale", "C.UTF-8", "--wal-segsize", "16" if self.fsync else "1", "--no-sync"),
             ],
             cwd=self.folder,
             capture_output=True,
