@@ -167,6 +167,21 @@ TEST_F(S3Test, TheStartSaysWhatToDo) {
   EXPECT_NE(failure.find("127.0.0.1:1"), std::string::npos) << failure;
 }
 
+TEST_F(S3Test, ABucketThatIsPartOfTheHostIsNotPartOfThePath) {
+  S3Options options = s3.options();
+  options.path_style = false;
+  std::vector<std::string> paths;
+  s3.set_spoil([&](const FakeS3::Asked& asked) {
+    paths.push_back(asked.path.substr(0, asked.path.find('_')));
+    Response response;
+    response.status = asked.method == "DELETE" ? 204 : 200;
+    if (asked.method == "GET") response.body = "<ListBucketResult/>";
+    return response;
+  });
+  open_s3_blobs(options, folder.path());
+  EXPECT_EQ(paths, (std::vector<std::string>{"/", "/p/probe", "/p/probe"}));
+}
+
 TEST_F(S3Test, NothingIsLeftOfTheLookAtTheStart) {
   open();
   EXPECT_TRUE(s3.objects().empty());

@@ -20,7 +20,7 @@ class FakeS3 {
  public:
   struct Asked {
     std::string what;  // "PUT p/key", "GET p/key 0-9" of a range, "POST p/key uploads", "GET  list-type"
-    std::string method, key, query;
+    std::string method, path, key, query;
     Headers headers;
     std::string body;
   };
@@ -122,11 +122,12 @@ class FakeS3 {
   }
 
   Task<Response> serve(Request& request) {
-    Asked asked{.what = "", .method = request.method, .key = "", .query = request.query, .headers = {}, .body = ""};
+    Asked asked{
+        .what = "", .method = request.method, .path = "", .key = "", .query = request.query, .headers = {}, .body = ""};
     asked.headers = request.headers;
     asked.body = co_await read_all(*request.body, 64 << 20);
-    const std::string path = percent_decode(request.path).value_or("");
-    asked.key = path.size() > 8 ? path.substr(8) : "";  // after "/bucket/"
+    asked.path = percent_decode(request.path).value_or("");
+    if (asked.path.size() > 8) asked.key = asked.path.substr(8);  // after "/bucket/"
     asked.what = asked.method + " " + asked.key;
     for (const char* part : {"uploads", "uploadId", "list-type"}) {
       if (query_param(asked.query, part)) asked.what += std::string(" ") + part;
