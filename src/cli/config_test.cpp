@@ -96,6 +96,8 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
       {"listen", "\"0.0.0.0:81\"", "0.0.0.0:81",
        [](const Config& c) { return fmt::format("{}:{}", c.listen_host, c.listen_port); }},
       {"data", "\"/var/d\"", "/var/d", [](const Config& c) { return c.data; }},
+      {"database", "\"postgres://h/d\"", "postgres://h/d", [](const Config& c) { return c.database; }},
+      {"blobs", "\"s3://bucket/a\"", "s3://bucket/a", [](const Config& c) { return c.blobs; }},
       {"engines", "[\"http://a:1\", \"http://b:2/v1\"]", "http://a:1,http://b:2/v1",
        [&](const Config& c) { return list(c.engines); }},
       {"engine_key", "\"sk\"", "sk", [](const Config& c) { return c.engine_key; }},
@@ -181,6 +183,26 @@ b = "/abs/b.gguf"
   // A flag's path starts where the user stands, a program without a '/' is found in PATH.
   EXPECT_EQ(load_config({{"data", {"here"}}}, path).data, "here");
   EXPECT_EQ(file("llama_server = \"llama-server\"\n").llama_server, "llama-server");
+}
+
+TEST_F(ConfigTest, ThePlaceOfBlobsIsAFolderOrABucket) {
+  const std::string name = folder.write("penstock.toml", "blobs = \"shared\"\n");
+  EXPECT_EQ(load_config({}, name).blobs, folder / "shared");
+  EXPECT_THROW(load_config({{"blobs", {"http://a/b"}}}, {}), UsageError);
+}
+
+TEST_F(ConfigTest, ThePasswordOfTheDatabaseIsNotShown) {
+  const std::string url = "postgres://me:secret@host:5433/penstock";
+  EXPECT_EQ(load_config({{"database", {url}}}, {}).database, url);
+  const std::string shown = print_config({{"database", {url}}}, {});
+  EXPECT_NE(shown.find("database = \"postgres://me@host:5433/penstock\""), std::string::npos) << shown;
+  EXPECT_EQ(shown.find("secret"), std::string::npos);
+  try {
+    load_config({{"database", {"postgers://me:secret@host"}}}, {});
+    FAIL();
+  } catch (const UsageError& e) {
+    EXPECT_EQ(std::string(e.what()).find("secret"), std::string::npos) << e.what();
+  }
 }
 
 TEST_F(ConfigTest, AModelIsANameOrAFileOrBoth) {

@@ -102,7 +102,7 @@ std::vector<ClaimedSpan> Store::claim_spans(const Claim& claim, Timestamp now) {
       " AND b.status = 'in_progress' AND b.paused_ms IS NULL AND b.model = $1 AND b.expires_ms > $2"
       " AND ($3 = 1 OR b.in_progress_ms IS NOT NULL) AND EXISTS"
       " (SELECT 1 FROM spans WHERE batch_seq = b.seq AND owner IS NULL AND " PENSTOCK_OPEN
-      ") ORDER BY b.priority DESC, b.expires_ms, b.seq LIMIT 1",
+      ") ORDER BY b.priority DESC, b.expires_ms, b.seq LIMIT 1 /*PG FOR NO KEY UPDATE OF b*/",
       {claim.model, to_ms(now), std::int64_t{claim.begin}}, [&](const sql::Row& row) {
         seq = row.integer(0);
         like.key.batch.value = row.text(1);
