@@ -7,6 +7,7 @@ namespace penstock {
 namespace {
 
 constexpr std::size_t kLaneBytesMax = 4 << 20;  // of lines that wait for a slot of one engine
+constexpr std::size_t kLaneLinesMin = 64;       // fewer there are short, so that reading has time
 constexpr std::uint32_t kStretchMin = 32;       // entries; shorter ones would leave little of a shared prefix together
 
 }  // namespace
@@ -47,10 +48,10 @@ void LineQueue::add(const std::vector<std::shared_ptr<HeldSpan>>& spans) {
   }
 }
 
-// Twice the slots, so that one load is ready before the last line is used up.
+// Twice the slots at least, so that one load is ready before the last line is used up.
 bool LineQueue::is_short(const Lane& lane) const {
-  return lane.lines.size() < 2 * static_cast<std::size_t>(lane.slots) && lane.bytes < kLaneBytesMax &&
-         for_any_.size() < 2 * slots_;
+  return lane.lines.size() < std::max(2 * static_cast<std::size_t>(lane.slots), kLaneLinesMin) &&
+         lane.bytes < kLaneBytesMax && for_any_.size() < std::max(2 * slots_, kLaneLinesMin);
 }
 
 std::shared_ptr<Stretch> LineQueue::next_to_read() {
