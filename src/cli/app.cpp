@@ -32,6 +32,8 @@ void take_all_descriptors() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+constexpr std::size_t kIoThreads = 2, kIoThreadsShared = 8;  // over a network each waits for its answer
+
 // A commit over a network takes longer, and others commit too.
 constexpr Millis kCommitAfterShared{50};
 
@@ -95,7 +97,9 @@ App::App(asio::io_context& loop, const Config& config)
       data_(config.data),
       clock_(loop),
       db_(shares_database_ ? config.database : data_.database()),
-      blobs_(open_blobs(config.blobs.empty() ? data_.blobs() : config.blobs, data_.path())),
+      place_(config.blobs.empty() ? data_.blobs() : config.blobs),
+      blobs_(open_blobs(place_, data_.path())),
+      io_(shares_blobs_ ? kIoThreadsShared : kIoThreads),
       engines_(loop, clock_),
       dispatcher_(config.worker ? std::make_unique<Dispatcher>(loop, clock_, db_, *blobs_, engines_, estimator_,
                                                                dispatcher_options(process_, config),
@@ -210,8 +214,9 @@ Task<> App::start() {
     const auto theirs = co_await blocking(io_, [&] { return identity(*blobs_, ours); });
     if (ours != theirs) {
       throw UsageError(
-          "blobs: this place has the files of another database. All servers and workers of one database need the same "
-          "--blobs, and those of another one a place of their own");
+          fmt::format("blobs: {} has the files of another database. All servers and workers of one database need the "
+                      "same --blobs, and those of another database another one",
+                      place_));
     }
   }
   co_await disk_.start();

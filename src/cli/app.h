@@ -59,8 +59,9 @@ class App {
   DataDirectory data_;
   SystemClock clock_;
   Db db_;
+  const std::string place_;  // of the blobs
   std::unique_ptr<BlobStore> blobs_;
-  asio::thread_pool io_{2};
+  asio::thread_pool io_;
   Engines engines_;
   Estimator estimator_;
   std::unique_ptr<Dispatcher> dispatcher_;  // none without a worker
