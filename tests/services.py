@@ -211,6 +211,11 @@ class S3(Store):
             *("posix", "--sidecar", self.folder / "about", self.folder / "objects"),  # not every file system has the attributes that it would use
         ]
 
+    def name_of_upload(self, path):
+        """The key of what is uploaded in parts to that path, which ends in a hash of it; nothing when that has ended."""
+        about = self.folder / "about" / path.relative_to(self.objects.parent) / "meta/objname"
+        return about.read_text() if path.exists() and about.exists() else ""
+
     def start(self):
         super().start(env=os.environ | {"ROOT_ACCESS_KEY": self.key, "ROOT_SECRET_KEY": self.secret})
 

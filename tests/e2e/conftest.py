@@ -66,7 +66,8 @@ def check(server):
     assert not told, f"the log of {server.folder} tells passwords"
     running = [one for one in where.processes if one.is_running()]
     url = next((one.url for one in running if one.url), None)
-    crashed = not running and any(one.process and one.process.returncode for one in where.processes)
+    died = lambda one: one.process and one.process.returncode or where.is_shared and one.was_killed  # unseen, if just now
+    crashed = not running and any(map(died, where.processes))
     deadline = time.monotonic() + (15 if where.is_shared else 5)
     while faults := audit(where.database, where.blobs, url, crashed, where.is_littered()):
         if not running or time.monotonic() > deadline:

@@ -65,6 +65,7 @@ class Place:
     is_shared = True  # what may be others' is swept only when it is a day old
     env = {}
     secrets = ()  # that no log may have
+    memory = 32 << 20  # that a process may take, besides 100 bytes a line
 
     def __init__(self, database, blobs):
         self.database = database  # a path or a URL
@@ -121,6 +122,8 @@ class Local(Place):
 
 
 class Postgres(Place):
+    memory = 80 << 20
+
     def __init__(self, folder, server, blobs=None):
         self.server = server
         self.name = f"test_{secrets.token_hex(8)}"
@@ -135,6 +138,8 @@ class Postgres(Place):
 
 
 class PostgresAndS3(Postgres):
+    memory = 160 << 20
+
     def __init__(self, folder, server, s3):
         super().__init__(folder, server, s3.objects / folder.name)
         self.s3 = s3
@@ -151,9 +156,9 @@ class PostgresAndS3(Postgres):
         return ["--data", data, "--database", database, "--blobs", f"s3://{services.BUCKET}/{self.blobs.name}"]
 
     def unfinished(self):
-        """Uploads in parts that are neither complete nor aborted, of all places in the bucket."""
-        folder = self.s3.objects / ".sgwtmp/multipart"
-        return sorted(folder.iterdir()) if folder.exists() else []
+        """Uploads in parts that are neither complete nor aborted."""
+        names = (self.s3.name_of_upload(path) for path in self.s3.objects.glob(".sgwtmp/multipart/*"))
+        return sorted(name for name in names if name.startswith(f"{self.blobs.name}/"))
 
 
 STORES = ("sqlite", "postgres", "postgres+s3")

@@ -300,8 +300,8 @@ def test_client_that_leaves_in_mid_upload_leaves_no_file(client, shared_server, 
     files = [file.id for file in client.files.list()]
     unfinished = shared_server.place.unfinished
     wait_until(lambda: not unfinished(), "nobody else is writing")
-    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 9000000"
-    content = PART + b"x" * 1_000_000
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 90000000"
+    content = PART + b"x" * 20_000_000  # more than S3 gets at once
     with Connection(shared_server) as connection:
         connection.send(b"POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\n" + framing)
         connection.send(b"\r\n\r\n" + (b"%x\r\n%s\r\n" % (len(content), content) if chunked else content))

@@ -137,6 +137,7 @@ def test_errors_are_a_list_of_code_message_param_and_line(batches):
     assert errors["data"] == [{"code": "invalid_json_line", "message": message, "param": None, "line": 1}]
 
 
+@pytest.mark.local
 def test_model_is_that_of_the_lines(client):
     for model in (MODEL, OTHER_MODEL):
         batch = finished(client, create_batch(client, [line("one", {"model": model, "max_tokens": 1})]))
@@ -144,6 +145,7 @@ def test_model_is_that_of_the_lines(client):
         assert batch.model == model
 
 
+@pytest.mark.local
 def test_counts_never_go_down_and_add_up_at_the_end(client):
     total = 16
     lines = [line(f"line {n}", {"max_tokens": 2}) for n in range(total)]

@@ -42,6 +42,7 @@ def refused(server, batch):
     return error["message"]
 
 
+@pytest.mark.local
 def test_cancelled_batch_of_the_real_model_keeps_what_is_done_and_names_the_rest(client):
     total = 200
     batch = create_batch(client, [line(f"line {n}", {"max_tokens": 16}) for n in range(total)])

@@ -123,6 +123,7 @@ def test_batch_that_expires_while_the_server_is_down_expires_at_its_start(new_se
         assert [one["custom_id"] for one in error_lines(server.client(), batch)] == ["line 1", "line 2"]
 
 
+@pytest.mark.local
 def test_the_real_model_completes_within_a_short_window(new_server):
     client = new_server("--completion-windows", "24h,100s").client()
     file = upload(client, [line("one", {"max_tokens": 1})])

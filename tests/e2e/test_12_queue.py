@@ -341,6 +341,7 @@ def test_next_batch_fills_the_slots_that_the_last_lines_of_the_one_before_leave_
     assert next(done for name, done in arrivals if name == "B") < 6, "B waited until A was through"
 
 
+@pytest.mark.local
 def test_two_batches_of_the_real_model_run_one_after_the_other(client):
     first = create_batch(client, [line(f"a {n}", {"max_tokens": 1}) for n in range(12)])
     second = create_batch(client, [line(f"b {n}", {"max_tokens": 1}) for n in range(4)])

@@ -79,6 +79,7 @@ def test_a_follower_sees_that_the_batch_is_cancelled(server, engine):
     assert list(stream)[-1]["status"] == "cancelled"
 
 
+@pytest.mark.local
 def test_two_followers_see_the_same_end_of_a_real_batch(shared_server, client):
     batch = create_batch(client, [line(f"line {n}") for n in range(10)])
     one, other = events(shared_server, batch), events(shared_server, batch)

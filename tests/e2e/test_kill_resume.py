@@ -2,9 +2,12 @@
 
 from collections import Counter
 
+import pytest
+
 from penstock import children, create_batch, error_lines, finished, is_running, line, output_lines, wait_until, wait_until_gone
 
 
+@pytest.mark.local
 def test_killed_server_goes_on_and_answers_every_line_exactly_once(new_server):
     total = 40
     server = new_server()
@@ -46,6 +49,7 @@ def test_finished_batches_and_files_outlive_a_kill(new_server):
     assert client.files.content(batch.output_file_id).read() == content
 
 
+@pytest.mark.local
 def test_server_ends_its_engine_when_it_is_asked_to_stop(new_server):
     server = new_server()
     client = server.client()

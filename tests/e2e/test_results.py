@@ -70,6 +70,7 @@ def batch(server, engine):
     return batch
 
 
+@pytest.mark.local
 def test_two_followers_see_every_line_of_a_running_batch(shared_server, client):
     lines = [line(f"line {n}") for n in range(20)]
     lines[7]["body"]["temperature"] = "hot"
