@@ -60,8 +60,8 @@ class BlobStore {
   virtual bool create_once(const std::string& key, std::string_view bytes) = 0;
 };
 
-// What the store was told when it was first used: `first`, when that is now. Any process that asks hears the same, so
-// those of one database are told from those of another, which would remove their blobs. It is the blob kIdentityKey.
+// The name that the store was given when it was first used: `first`, when that is now. Any process that asks hears the
+// same, so a place is told from every other one. It is the blob kIdentityKey.
 inline constexpr std::string_view kIdentityKey = "penstock-store";
 std::string identity(BlobStore& blobs, const std::string& first);
 

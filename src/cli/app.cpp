@@ -209,16 +209,7 @@ void App::add_models(asio::io_context& loop, const Config& config) {
 
 Task<> App::start() {
   fs::remove_all(data_.path() + "/slots");  // what a crash left
-  if (shares_blobs_) {
-    const auto ours = co_await db_.write([](Store& store) { return store.identity(random_id("database_")); });
-    const auto theirs = co_await blocking(io_, [&] { return identity(*blobs_, ours); });
-    if (ours != theirs) {
-      throw UsageError(
-          fmt::format("blobs: {} has the files of another database. All servers and workers of one database need the "
-                      "same --blobs, and those of another database another one",
-                      place_));
-    }
-  }
+  if (shares_blobs_) co_await check_place();
   co_await disk_.start();
   if (shares_database_) db_.listen(loop_, [this](const std::string& batch) { fleet_.heard(batch); });
   co_await fleet_.start();
@@ -228,6 +219,25 @@ Task<> App::start() {
   swapper_.start();
   expiry_.start();
   co_await lifecycle_.resume();
+}
+
+// The database keeps the name of the place. A new database takes a place that has one and no files yet: another process
+// of ours may just have given it, or have died before the database knew.
+Task<> App::check_place() {
+  const std::string name = random_id("place_");
+  std::string its;
+  bool is_used = false;
+  co_await blocking(io_, [&] {
+    its = identity(*blobs_, name);
+    is_used = its != name && !blobs_->keys().empty();
+  });
+  co_await db_.write([&](Store& store) {
+    if (store.identity(is_used ? name : its) == its) return;
+    throw UsageError(
+        fmt::format("blobs: {} is not where the files of this database are. All servers and workers of one database "
+                    "need the same --blobs, and those of another database another one",
+                    place_));
+  });
 }
 
 // Removes the blobs that no row names: a crash has left them.

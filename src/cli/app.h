@@ -49,6 +49,7 @@ class App {
   const std::string& data_path() const { return data_.path(); }
 
  private:
+  Task<> check_place();
   Task<> sweep();
   void add_engines(asio::io_context& loop, const Config& config);
   void add_models(asio::io_context& loop, const Config& config);

@@ -17,7 +17,7 @@ ALTER TABLE batches ADD COLUMN driver TEXT;
 ALTER TABLE spans DROP COLUMN lease_until_ms;
 CREATE INDEX spans_free ON spans (batch_seq, number) WHERE owner IS NULL;
 
--- Tells this database from every other one: one row.
+-- The name of the place where this database's files are: one row.
 CREATE TABLE identity (
   id  TEXT NOT NULL
 );

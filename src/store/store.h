@@ -121,7 +121,7 @@ class Store {
   // The same with these scripts, from that of version 1 on.
   void migrate(std::span<const SchemaScript> scripts);
 
-  // A name that no other database has: `first`, when it has none yet.
+  // The name of the place where its files are: `first`, when it knows none yet.
   std::string identity(const std::string& first);
 
   // --- files and uploads; `now` is when it is asked, since what is late has expired whether or not anybody has noticed

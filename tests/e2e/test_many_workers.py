@@ -229,14 +229,34 @@ def test_real_models_of_two_workers_answer_what_two_servers_are_asked_and_one_of
 # --- what does not fit together is refused
 
 
+def refusal(place, blobs, folder):
+    """What a server with the place's database and those blobs says."""
+    settings = place.arguments(folder / "data")
+    settings[settings.index("--blobs") + 1] = blobs
+    serve = ("serve", "--no-worker", "--listen", "127.0.0.1:0", *settings)
+    started = penstock(*serve, folder=folder, env=place.env, timeout=20)
+    assert started.returncode == 2
+    assert len(started.stderr.splitlines()) == 1
+    return started.stderr
+
+
 def test_fault_11_processes_whose_blobs_lie_in_different_places_are_refused(deployment, tmp_path):
     server = deployment.server()
-    arguments = deployment.place.arguments(tmp_path / "data")
-    arguments[arguments.index("--blobs") + 1] = tmp_path / "other"
-    other = penstock("serve", "--no-worker", "--listen", "127.0.0.1:0", *arguments, folder=tmp_path, timeout=20)
-    assert other.returncode == 2
-    assert len(other.stderr.splitlines()) == 1 and "blobs" in other.stderr
-    assert server.client().files.list().data == []
+    words = f"blobs: {tmp_path}/elsewhere is not where the files of this database are"
+    for _ in range(2):
+        assert words in refusal(deployment.place, tmp_path / "elsewhere", tmp_path)
+    assert upload(server.client(), lines(1)).id
+
+
+def test_fault_11_another_database_with_the_same_place_of_blobs_is_refused(deployment, tmp_path):
+    server = deployment.server()
+    file = upload(server.client(), lines(1))
+    with places.new(tmp_path) as other:
+        settings = deployment.place.arguments(tmp_path)
+        blobs = settings[settings.index("--blobs") + 1]
+        for _ in range(2):
+            assert f"blobs: {blobs} is not where" in refusal(other, blobs, tmp_path)
+    assert server.client().files.content(file.id).read()
 
 
 def test_fault_11_a_database_of_a_newer_program_is_refused_unless_that_allows_it_and_older_processes_go_on(deployment, tmp_path):
