@@ -181,10 +181,6 @@ TEST(FleetTest, NobodyIsBuriedForATimeInWhichTheDatabaseWasAwayForAll) {
   process.start_shared();
   process.write([&](Store& store) { store.join("other", true, process.clock.now()); });
   beats(2, {&process});
-  faulty.connection.failures = 1'000'000;
-  faulty.connection.statements_left = 0;
-  for (int second = 0; second < 30; ++second) process.advance(Millis{1'000});
-  faulty.connection.statements_left = -1;
   const auto own_beats = [&] {
     return process.write([&](Store& store) {
       for (const Peer& peer : store.peers()) {
@@ -194,6 +190,10 @@ TEST(FleetTest, NobodyIsBuriedForATimeInWhichTheDatabaseWasAwayForAll) {
     });
   };
   const std::int64_t before = own_beats();
+  faulty.connection.failures = 1'000'000;
+  faulty.connection.statements_left = 0;
+  for (int second = 0; second < 30; ++second) process.advance(Millis{1'000});
+  faulty.connection.statements_left = -1;
   for (int second = 0; second < 10 && own_beats() == before; ++second) beats(1, {&process});
   ASSERT_NE(own_beats(), before);
   beats(4, {&process});
