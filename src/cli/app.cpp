@@ -37,8 +37,9 @@ constexpr std::size_t kIoThreads = 2, kIoThreadsShared = 8;  // over a network e
 // A commit over a network takes longer, and others commit too.
 constexpr Millis kCommitAfterShared{50};
 
-// Blobs in a store that others use too are theirs until then: of one that is new the row may be on its way.
-constexpr Millis kForeign = std::chrono::hours(24);
+// Blobs in a store that others use too are left alone for so long, since of one that is new the row may be on its way;
+// and so often is looked for those that a crash has left.
+constexpr Millis kForeign = std::chrono::hours(12);
 
 Dispatcher::Options dispatcher_options(const std::string& process, const Config& config) {
   Dispatcher::Options options;
@@ -134,7 +135,8 @@ App::App(asio::io_context& loop, const Config& config)
             services_.disk_low = low;
             if (low) engines_.spare_disk();
             if (dispatcher_) dispatcher_->set_disk_low(low);
-          }) {
+          }),
+      tasks_(loop) {
   take_all_descriptors();
   lifecycle_.on_end = [this](const BatchId&) { expiry_.notify(); };
   lifecycle_.on_work = [this] { swapper_.wake(); };
@@ -213,7 +215,11 @@ Task<> App::start() {
   co_await disk_.start();
   if (shares_database_) db_.listen(loop_, [this](const std::string& batch) { fleet_.heard(batch); });
   co_await fleet_.start();
-  co_await sweep();
+  if (shares_blobs_) {
+    tasks_.keep("looking through the blobs", clock_, [this] { return keep_swept(); });
+  } else {
+    co_await sweep();
+  }
   if (dispatcher_) dispatcher_->start();
   engines_.start();
   swapper_.start();
@@ -238,6 +244,13 @@ Task<> App::check_place() {
                     "need the same --blobs, and those of another database another one",
                     place_));
   });
+}
+
+Task<> App::keep_swept() {
+  while (true) {
+    co_await sweep();
+    co_await sleep_until(clock_, clock_.monotonic() + kForeign);
+  }
 }
 
 // Removes the blobs that no row names: a crash has left them.
@@ -271,6 +284,8 @@ Task<> App::drain(Millis patience) {
 }
 
 Task<> App::stop() {
+  tasks_.cancel();
+  co_await tasks_.join();
   co_await disk_.stop();
   co_await expiry_.stop();
   co_await lifecycle_.stop();

@@ -51,6 +51,7 @@ class App {
  private:
   Task<> check_place();
   Task<> sweep();
+  Task<> keep_swept();
   void add_engines(asio::io_context& loop, const Config& config);
   void add_models(asio::io_context& loop, const Config& config);
 
@@ -72,6 +73,7 @@ class App {
   Expiry expiry_;
   Services services_;
   DiskWatch disk_;
+  TaskGroup tasks_;
 };
 
 }  // namespace penstock
