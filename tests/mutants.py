@@ -32,11 +32,11 @@ SIMULATION = ("build/release/src/batch_test", "--gtest_filter=SimulationTest.W*"
 POWER_CUTS = (sys.executable, "-m", "pytest", "-q", "-x", "tests/e2e/test_fault_power.py")
 
 MUTANTS = {
-    "results are taken from who lost the lease": Mutant(
+    "results are taken from who has lost the span": Mutant(
         "src/store/store_spans.cpp", "AND token = $9 RETURNING", "AND $9 = $9 RETURNING", "batch_test", SIMULATION
     ),
-    "leases are not renewed": Mutant(
-        "src/batch/dispatcher.cpp", "mine = held(); !mine.empty()", "mine = held(); false", "batch_test", SIMULATION
+    "beats do not tell the living from the dead": Mutant(
+        "src/store/store_processes.cpp", "UPDATE processes SET beats = beats + 1,", "UPDATE processes SET beats = beats,", "batch_test", SIMULATION
     ),
     "counts are from memory": Mutant(
         "src/batch/lifecycle.cpp",
@@ -46,7 +46,13 @@ MUTANTS = {
         "batch_test",
         SIMULATION,
     ),
-    "a file is not synced": Mutant("src/blob/local.cpp", "    sync_file(fd_.get());\n", "", "penstock", POWER_CUTS),
+    "a file is not synced": Mutant(
+        "src/blob/local.cpp",
+        "    sync_file(fd_.get());\n    if (::renameat",
+        "    if (::renameat",
+        "penstock",
+        POWER_CUTS,
+    ),
     "a file has its name before it is whole": Mutant(
         "src/blob/local.cpp",
         """    flush();

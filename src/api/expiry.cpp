@@ -13,6 +13,8 @@ std::optional<Timestamp> next_expiry(Store& store) {
   return upload && file ? std::min(upload, file) : std::max(upload, file);  // nothing is less than any time
 }
 
+constexpr Millis kLookAgain = std::chrono::hours(1);  // other processes may have made something, and be gone
+
 void remove_or_leave(BlobStore& blobs, const std::string& key) {
   try {
     blobs.remove(key);
@@ -50,9 +52,9 @@ Task<> Expiry::run() {
     const Moment asked = clock_.monotonic();
     const auto next = co_await db_.read(next_expiry);
     if (!next) {
-      co_await changed_.wait();
+      co_await changed_.wait_until(clock_, asked + kLookAgain);
     } else if (*next > now) {
-      co_await changed_.wait_until(clock_, asked + (*next - now));
+      co_await changed_.wait_until(clock_, asked + std::min<Millis>(*next - now, kLookAgain));
     } else {
       const auto uploads = co_await db_.write([&](Store& store) { return store.expire_uploads(now); });
       for (const EndedUpload& one : uploads) {

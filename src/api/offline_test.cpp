@@ -75,7 +75,13 @@ class OfflineTest : public testing::Test {
   FakeClock clock{loop};
   Engines engines{loop, clock};
   Estimator estimator;
-  Lifecycle lifecycle{loop, clock, disk.db, *disk.blobs, engines, nullptr, {.scratch_directory = disk.folder.path()}};
+  Lifecycle lifecycle{loop,
+                      clock,
+                      disk.db,
+                      *disk.blobs,
+                      engines,
+                      nullptr,
+                      {.process = "test", .scratch_directory = disk.folder.path()}};
   asio::thread_pool io{1};
   Expiry expiry{loop, clock, disk.db, *disk.blobs, io};
   Services services{.clock = clock,

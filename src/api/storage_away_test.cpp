@@ -60,7 +60,8 @@ class StorageAwayTest : public testing::Test {
   FakeClock clock{loop};
   Engines engines{loop, clock};
   Estimator estimator;
-  Lifecycle lifecycle{loop, clock, disk.db, blobs, engines, nullptr, {.scratch_directory = disk.folder.path()}};
+  Lifecycle lifecycle{
+      loop, clock, disk.db, blobs, engines, nullptr, {.process = "test", .scratch_directory = disk.folder.path()}};
   asio::thread_pool io{1};
   Expiry expiry{loop, clock, disk.db, blobs, io};
   Services services{.clock = clock,
@@ -72,6 +73,8 @@ class StorageAwayTest : public testing::Test {
                     .expiry = expiry,
                     .io = io,
                     .limits = {},
+                    .has_worker = false,
+                    .process = "test",
                     .has_worker = false,
                     .started_at = clock.now()};
 };

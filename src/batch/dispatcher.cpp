@@ -365,7 +365,6 @@ Task<> Dispatcher::claim(std::string model) {
       }
     }
     Spans claimed;
-    if (!store.lives(wanted.owner)) return claimed;  // others would never learn that it is ours
     for (ClaimedSpan& claim : store.claim_spans(wanted, clock_.now())) {
       auto span = std::make_shared<HeldSpan>();
       span->claim = std::move(claim);
@@ -374,6 +373,8 @@ Task<> Dispatcher::claim(std::string model) {
       std::sort(span->finished.begin(), span->finished.end());
       claimed.push_back(std::move(span));
     }
+    // Last, since our beats wait for who asks. Others would never learn what the dead have claimed.
+    if (!claimed.empty() && !store.lives(wanted.owner)) throw std::runtime_error("we are taken for dead");
     return claimed;
   });
   unsure_ = false;
@@ -512,6 +513,8 @@ void Dispatcher::lose_all() {
 std::set<BatchId> Dispatcher::batches() {
   std::set<BatchId> ids;
   for (const auto& span : held()) ids.insert(span->claim.key.batch);
+  for (const auto& [id, batch] : active_) ids.insert(id);
+  for (const auto& [id, aside] : paused_) ids.insert(id);
   return ids;
 }
 

@@ -48,7 +48,7 @@ class Dispatcher {
   // Nothing is ours any more: its lines are not sent. Those under way end, and what is answered is saved where nobody
   // else has claimed it.
   void lose_all();
-  // Of which lines are held.
+  // Of which there are lines here, or something else is remembered.
   std::set<BatchId> batches();
   bool is_paused(const BatchId& id) const { return paused_.contains(id); }
 
@@ -64,7 +64,7 @@ class Dispatcher {
   // of the batch is under way. Its status must be one from which no span is claimed.
   Task<> drain(BatchId id, Millis grace);
 
-  // Sends no more; lines under way have `patience` to end; saves what came and gives the leases back. What the
+  // Sends no more; lines under way have `patience` to end; saves what came and gives the spans back. What the
   // store could not do to the last is logged: those lines run again after the next start.
   Task<> stop(Millis patience);
 

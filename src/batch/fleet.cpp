@@ -71,6 +71,7 @@ Fleet::Fleet(asio::io_context& loop, Clock& clock, Db& db, Engines& engines, Est
       dispatcher_(dispatcher),
       options_(std::move(options)),
       sooner_(loop),
+      looked_(loop),
       tasks_(loop) {}
 
 Task<> Fleet::start() {
@@ -81,6 +82,7 @@ Task<> Fleet::start() {
   });
   if (options_.shares && dispatcher_) dispatcher_->hold_until(asked + kLease);
   tasks_.keep("beats", clock_, [this] { return run(); });
+  if (options_.shares) tasks_.keep("taking over", clock_, [this] { return inherit(); });
 }
 
 void Fleet::heard(const std::string& batch) {
@@ -102,11 +104,18 @@ Task<> Fleet::stop() {
   }
 }
 
+// While the database is away it tries as often as it beats: others may have it back already.
 Task<> Fleet::run() {
+  bool missed = false;
   while (true) {
     const Moment next = clock_.monotonic() + (options_.shares ? kBeat : kBeatAlone);
     co_await sooner_.wait_until(clock_, next);
-    co_await beat();
+    try {
+      co_await beat();
+      missed = false;
+    } catch (const sql::Failure& e) {
+      if (!std::exchange(missed, true)) log::warn("a beat could not be given: {}", e.what());
+    }
   }
 }
 
@@ -114,7 +123,7 @@ Task<> Fleet::beat() {
   const Moment asked = clock_.monotonic();
   const std::string report = to_json({engines_.report(), estimator_.own()});
   std::vector<Peer> peers;
-  const bool lives = co_await db_.write([&](Store& store) {
+  const bool lives = co_await db_.write_at_once([&](Store& store) {
     const bool beats = store.beat(options_.process, report, clock_.now());
     if (!beats) store.join(options_.process, options_.is_worker, clock_.now());
     if (options_.shares) peers = store.peers();
@@ -126,28 +135,28 @@ Task<> Fleet::beat() {
     if (dispatcher_) dispatcher_->lose_all();
   }
   if (dispatcher_) dispatcher_->hold_until(asked + kLease);
-  co_await look_at(std::move(peers));
+  look_at(std::move(peers));
+  looked_.notify();
   lifecycle_.look();
   if (dispatcher_) dispatcher_->wake();
 }
 
-Task<> Fleet::look_at(std::vector<Peer> peers) {
+void Fleet::look_at(std::vector<Peer> peers) {
   const Moment now = clock_.monotonic();
-  const bool gap = now - last_look_ > 2 * kBeat;
-  last_look_ = now;
-  std::vector<Peer> dead;
   std::vector<EngineReport> engines;
   std::map<std::string, Pace> paces;
   std::int64_t workers = 0;
   std::map<std::string, Seen> seen;
+  dead_.clear();
   for (Peer& peer : peers) {
     workers += peer.is_worker;
     if (peer.id == options_.process) continue;
-    const auto before = seen_.find(peer.id);
-    const bool same = !gap && before != seen_.end() && before->second.beats == peer.beats;
-    const Moment since = same ? before->second.since : now;
-    seen.emplace(peer.id, Seen{peer.beats, since});
-    if (now - since >= kLease) dead.push_back(peer);
+    Seen& look = seen[peer.id] = {peer.beats, now, 0};
+    if (const auto before = seen_.find(peer.id); before != seen_.end() && before->second.beats == peer.beats) {
+      look = before->second;
+      ++look.looks;
+    }
+    if (look.looks >= kLooks && now - look.since >= kLease) dead_.push_back(peer);
     if (!peer.is_worker) continue;
     Report report = parse(peer.report);
     engines.push_back(std::move(report.engines));
@@ -157,17 +166,26 @@ Task<> Fleet::look_at(std::vector<Peer> peers) {
   engines_.set_others(std::move(engines));
   estimator_.set_others(std::move(paces));
   if (dispatcher_) dispatcher_->set_workers(workers);
-  if (!dead.empty()) {
-    const std::vector<std::string> buried = co_await db_.write([&](Store& store) {
-      std::vector<std::string> ids;
-      for (const Peer& peer : dead) {
-        if (store.bury(peer.id, peer.beats)) ids.push_back(peer.id);
-      }
-      return ids;
-    });
-    for (const std::string& id : buried) log::warn("process {} gives no sign: what it held is free", id);
+}
+
+// Not part of a beat, since it may have to wait for others in the database.
+Task<> Fleet::inherit() {
+  while (true) {
+    co_await looked_.wait();
+    const std::vector<Peer> dead = std::exchange(dead_, {});
+    if (!dead.empty()) {
+      const auto buried = co_await db_.write([&](Store& store) {
+        std::vector<std::string> ids;
+        for (const Peer& peer : dead) {
+          if (store.bury(peer.id, peer.beats)) ids.push_back(peer.id);
+        }
+        return ids;
+      });
+      for (const std::string& id : buried) log::warn("process {} gives no sign: what it held is free", id);
+      if (!buried.empty() && dispatcher_) dispatcher_->wake();
+    }
+    if (!retired_) co_await lifecycle_.adopt();
   }
-  co_await lifecycle_.adopt();
 }
 
 }  // namespace penstock

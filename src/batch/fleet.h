@@ -10,15 +10,16 @@ namespace penstock {
 constexpr Millis kOfflineAfter{60'000};
 
 // One process among those that share a database. Each has a row there and gives beats; whoever has seen no change of
-// another's for kLease, by his own clock and while he looked all the time, buries it: what it held is free then. So
-// nobody's clock is compared with another's, and a database that was away for a while costs nobody what he holds. A
-// process that comes back from its grave learns that from its next beat, and begins anew.
+// another's for kLease, by his own clock and at kLooks looks one after the other, buries it: what it held is free then.
+// So nobody's clock is compared with another's, and a time in which the database was away counts as one look. A process
+// that comes back from its grave learns that from its next beat, and begins anew.
 //
-// Beats depend on nothing that the process does: one that is busy, loads a model or drains gives them too. Loop thread
-// only; the referenced parts must outlive it.
+// Beats stand in line behind nothing that the process does: one that is busy, loads a model or drains gives them too.
+// Loop thread only; the referenced parts must outlive it.
 class Fleet {
  public:
   static constexpr Millis kBeat{1'000}, kLease{5'000};
+  static constexpr int kLooks = 5;
   static constexpr Millis kBeatAlone{10'000};  // of a process that has the database to itself: only to be seen
 
   struct Options {
@@ -35,6 +36,8 @@ class Fleet {
   Task<> start();
   // What other processes said: that batch has changed, or, when it is empty, anything may have.
   void heard(const std::string& batch);
+  // It ends soon, and takes over nothing any more.
+  void retire() { retired_ = true; }
   // What this process holds is free for others.
   Task<> stop();
 
@@ -42,10 +45,12 @@ class Fleet {
   struct Seen {
     std::int64_t beats = 0;
     Moment since{};  // for so long we have seen no other number
+    int looks = 0;   // at which it was the same
   };
   Task<> run();
   Task<> beat();
-  Task<> look_at(std::vector<Peer> peers);
+  void look_at(std::vector<Peer> peers);
+  Task<> inherit();
 
   Clock& clock_;
   Db& db_;
@@ -55,8 +60,9 @@ class Fleet {
   Dispatcher* dispatcher_;
   const Options options_;
   std::map<std::string, Seen> seen_;  // other processes
-  Moment last_look_{};
-  Event sooner_;
+  std::vector<Peer> dead_;
+  bool retired_ = false;
+  Event sooner_, looked_;
   TaskGroup tasks_;
 };
 

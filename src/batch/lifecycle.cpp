@@ -148,9 +148,13 @@ Task<Lifecycle::Checked> Lifecycle::check_input(const Batch& batch) {
 
 Task<> Lifecycle::validate(Batch batch) {
   const Checked checked = co_await check_input(batch);
-  if (checked.error_total == 0 && batch.retry_of) co_await keep_answers(batch, checked.total);
+  if (checked.error_total == 0 && batch.retry_of) {
+    const bool ours = co_await keep_answers(batch, checked.total);
+    if (!ours) co_return;
+  }
   const Timestamp now = clock_.now();
   const bool moved = co_await db_.write([&](Store& store) {
+    if (!store.drives(options_.process, batch.id)) return false;
     if (checked.error_total > 0) return store.fail_batch(batch.id, checked.errors, checked.error_total, now);
     return store.start_batch(batch.id, checked.model, checked.total);
   });
@@ -165,11 +169,14 @@ Task<> Lifecycle::validate(Batch batch) {
 
 // The good answers of the batch that this one retries become its own, before any line is sent or, if it never starts,
 // before its files are written. A restart in the middle begins anew.
-Task<> Lifecycle::keep_answers(const Batch& batch, std::int64_t total) {
-  const bool begun = co_await db_.write([&](Store& store) { return store.begin_retry(batch.id, total); });
-  if (!begun) co_return;
+Task<bool> Lifecycle::keep_answers(const Batch& batch, std::int64_t total) {
+  const auto [ours, begun] = co_await db_.write([&](Store& store) {
+    const bool drives = store.drives(options_.process, batch.id);
+    return std::pair(drives, drives && store.begin_retry(batch.id, total));
+  });
+  if (!begun) co_return ours;
   const auto old = co_await db_.read([&](Store& store) { return store.find_batch(*batch.retry_of); });
-  if (!old->output_file_id) co_return;
+  if (!old->output_file_id) co_return true;
   std::optional<KeptAnswers> answers;
   co_await blocking(pool_, [&] {
     auto output = blobs_.open(old->output_file_id->value);
@@ -180,14 +187,17 @@ Task<> Lifecycle::keep_answers(const Batch& batch, std::int64_t total) {
   Usage usage = old->usage;  // of all answers together
   while (true) {
     auto groups = co_await blocking(pool_, [&] { return answers->next(); });
-    if (groups.empty()) co_return;
+    if (groups.empty()) co_return true;
     groups.front().usage = std::exchange(usage, {});
-    co_await db_.write([&](Store& store) {
+    const bool still_ours = co_await db_.write([&](Store& store) {
+      if (!store.drives(options_.process, batch.id)) return false;
       for (ResultGroup& group : groups) {
         group.span.batch = batch.id;
-        store.save_results(group);
+        if (!store.save_results(group)) throw std::runtime_error("answers of a retried batch were refused");
       }
+      return true;
     });
+    if (!still_ours) co_return false;
   }
 }
 
@@ -204,7 +214,8 @@ Task<> Lifecycle::run(Batch batch) {
     if (give_up) log::warn("batch {}: no engine serves {} any more", id.value, *batch.model);
     if (give_up || batch.counts.completed + batch.counts.failed == batch.counts.total) {
       const bool done = co_await db_.write([&](Store& store) {
-        return store.advance(id, BatchStatus::in_progress, BatchStatus::finalizing, clock_.now());
+        return store.drives(options_.process, id) &&
+               store.advance(id, BatchStatus::in_progress, BatchStatus::finalizing, clock_.now());
       });
       if (done) co_return;
     }
@@ -260,12 +271,20 @@ Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
     while (leaving_.contains(batch.id)) co_await changed_.at(batch.id).wait();
     if (dispatcher_) co_await dispatcher_->drain(batch.id, grace);
     if (grace > Millis{0}) co_await let_others_leave(batch.id, grace_ends + kLeaveSlack);
-    co_await db_.write([&](Store& store) { store.fence(batch.id); });
+    const bool ours = co_await db_.write([&](Store& store) {
+      const bool drives = store.drives(options_.process, batch.id);
+      if (drives) store.fence(batch.id);
+      return drives;
+    });
+    if (!ours) co_return;
   }
   if (!batch.model) {  // it ends before its validation did, and tells of its lines all the same
     const Checked checked = co_await check_input(batch);
     batch.counts.total = checked.error_total > 0 ? 0 : checked.total;
-    if (batch.counts.total > 0 && batch.retry_of) co_await keep_answers(batch, checked.total);
+    if (batch.counts.total > 0 && batch.retry_of) {
+      const bool ours = co_await keep_answers(batch, checked.total);
+      if (!ours) co_return;
+    }
   }
   std::optional<Assembler> assembler;
   assembler.emplace(blobs_, batch, options_.scratch_directory);
@@ -276,10 +295,14 @@ Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
     });
   }
   const Assembler::Missing missing = missing_lines(end, batch.model ? engines_.trouble(*batch.model) : "");
+  // Who has been away for long must not write over what another has finished.
+  const auto now = co_await db_.read([&](Store& store) { return store.find_batch(batch.id); });
+  if (!now || now->status != batch.status || now->driver != options_.process) co_return;
   const Assembler::Assembled files = co_await blocking(pool_, [&] { return assembler->finish(missing, clock_.now()); });
   assembler.reset();
   const bool ended = co_await db_.write([&](Store& store) {
-    return store.finish_batch(batch.id, batch.status, {end, files.output, files.errors, files.counts}, clock_.now());
+    return store.drives(options_.process, batch.id) &&
+           store.finish_batch(batch.id, batch.status, {end, files.output, files.errors, files.counts}, clock_.now());
   });
   if (!ended) co_return;  // its status has changed meanwhile: look again
   log::info("batch {}: {}, {} lines answered, {} failed", batch.id.value, to_string(end), files.counts.completed,
@@ -293,7 +316,7 @@ Task<> Lifecycle::purge() {
     const Moment asked = clock_.monotonic();
     const auto ended = co_await db_.read([](Store& store) { return store.first_end_with_results(); });
     if (!ended) {
-      co_await ended_.wait();
+      co_await ended_.wait_until(clock_, asked + kResultsKept);  // others may end batches and go
     } else if (*ended > due) {
       co_await sleep_until(clock_, asked + (*ended - due));
     } else {

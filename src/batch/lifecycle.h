@@ -58,7 +58,8 @@ class Lifecycle {
   };
   Task<> validate(Batch batch);
   Task<Checked> check_input(const Batch& batch);
-  Task<> keep_answers(const Batch& batch, std::int64_t total);
+  // False when another process drives the batch by now.
+  Task<bool> keep_answers(const Batch& batch, std::int64_t total);
   Task<> run(Batch batch);
   Task<> finalize(Batch batch, BatchStatus end);
   Task<> purge();

@@ -26,7 +26,6 @@ std::shared_ptr<const InputFiles> LineLoader::files(const FileId& id) {
 
 void LineLoader::open(Stretch& stretch) {
   HeldSpan& span = *stretch.span;
-  if (!span.files) span.files = files(span.claim.input_file_id);
   stretch.entries = read_plan(*span.files->plan, stretch.first, stretch.count);
   std::erase_if(stretch.entries, [&](const PlanEntry& entry) {
     return std::binary_search(span.finished.begin(), span.finished.end(), entry.index);
@@ -36,6 +35,8 @@ void LineLoader::open(Stretch& stretch) {
 
 // Reads neighbours in the file with one read.
 std::vector<Line> LineLoader::load(Stretch& stretch) {
+  HeldSpan& span = *stretch.span;
+  if (!span.files) span.files = files(span.claim.input_file_id);
   if (!stretch.opened) open(stretch);
   std::vector<Line> lines;
   std::string window;
@@ -53,7 +54,13 @@ std::vector<Line> LineLoader::load(Stretch& stretch) {
     const std::size_t size = end - entries[first].offset;
     window.clear();
     window.reserve(size + kLinePadding);
-    stretch.span->files->input->read_at(entries[first].offset, size, window);
+    try {
+      span.files->input->read_at(entries[first].offset, size, window);
+    } catch (...) {
+      open_.erase(span.claim.input_file_id);  // it may have been written anew
+      span.files.reset();
+      throw;
+    }
     if (window.size() != size) throw std::runtime_error("the input file is shorter than its plan says");
     for (; next < last; ++next) {
       const PlanEntry& entry = entries[next];

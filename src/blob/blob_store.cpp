@@ -9,11 +9,20 @@
 #include "blob/s3.h"
 
 namespace penstock {
+namespace {
 
 bool is_key(std::string_view key) {
   return !key.empty() && std::all_of(key.begin(), key.end(), [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
   });
+}
+
+}  // namespace
+
+bool is_own_key(std::string_view key) {
+  constexpr std::string_view kKinds[] = {"file-", "plan-", "part_"};
+  return is_key(key) &&
+         std::any_of(std::begin(kKinds), std::end(kKinds), [&](auto kind) { return key.starts_with(kind); });
 }
 
 void check_key(std::string_view key) {

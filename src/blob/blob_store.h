@@ -73,8 +73,9 @@ std::unique_ptr<BlobStore> open_local_blobs(const std::string& directory);
 // written there.
 std::unique_ptr<BlobStore> open_blobs(const std::string& address, const std::string& scratch_directory);
 
-// Of implementations: keys are ours, never paths. check_key() throws std::logic_error.
-bool is_key(std::string_view key);
+// Of implementations: keys are ours, never paths. check_key() throws std::logic_error. What lies in a place besides is
+// never touched: only what has a key of the kinds that Penstock makes is listed or removed by itself.
+bool is_own_key(std::string_view key);
 void check_key(std::string_view key);
 
 }  // namespace penstock

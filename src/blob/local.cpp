@@ -219,12 +219,13 @@ class LocalBlobs final : public BlobStore {
 
   std::vector<std::string> keys(Millis age_min) const override {
     std::vector<std::string> keys = files_in(directory_.get(), changed_max(age_min));
-    std::erase_if(keys, [](const std::string& name) { return !is_key(name) || name == kIdentityKey; });
+    std::erase_if(keys, [](const std::string& name) { return !is_own_key(name); });
     return keys;
   }
 
   void abort_unfinished(Millis age_min) override {
     for (const std::string& name : files_in(tmp_directory_.get(), changed_max(age_min))) {
+      if (!is_own_key(name.substr(0, name.find('.')))) continue;
       if (::unlinkat(tmp_directory_.get(), name.c_str(), 0) != 0 && errno != ENOENT) fail("unlink");
     }
     sync_directory(tmp_directory_.get());

@@ -531,7 +531,7 @@ class S3Blobs final : public BlobStore {
       for (const XmlElement& object : page.children) {
         if (object.name != "Contents" || !is_old(object.value("LastModified"), age_min, now)) continue;
         const auto key = own_key(object);
-        if (key && *key != kIdentityKey && !is_removed(*key)) keys.push_back(*key);
+        if (key && !is_removed(*key)) keys.push_back(*key);
       }
       if (page.value("IsTruncated") != "true") return keys;
       from = {{"continuation-token", std::string(page.value("NextContinuationToken"))}};
@@ -577,7 +577,7 @@ class S3Blobs final : public BlobStore {
     std::string_view key = object.value("Key");
     if (!key.starts_with(bucket_->prefix)) return std::nullopt;
     key.remove_prefix(bucket_->prefix.size());
-    return is_key(key) ? std::optional(std::string(key)) : std::nullopt;
+    return is_own_key(key) ? std::optional(std::string(key)) : std::nullopt;
   }
 
   bool is_removed(const std::string& key) const {

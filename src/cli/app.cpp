@@ -14,6 +14,7 @@
 #include "base/directory.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "batch/assemble.h"
 #include "batch/plan.h"
 #include "cli/model_setup.h"
 #include "engine/http_engine.h"
@@ -32,7 +33,7 @@ void take_all_descriptors() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-constexpr std::size_t kIoThreads = 2, kIoThreadsShared = 8;  // over a network each waits for its answer
+constexpr std::size_t kIoThreads = 2, kIoThreadsShared = 16;  // over a network each waits for its answer
 
 // A commit over a network takes longer, and others commit too.
 constexpr Millis kCommitAfterShared{50};
@@ -227,23 +228,25 @@ Task<> App::start() {
   co_await lifecycle_.resume();
 }
 
-// The database keeps the name of the place. A new database takes a place that has one and no files yet: another process
-// of ours may just have given it, or have died before the database knew.
+// The place is marked with the database's name, once: then it must have that.
 Task<> App::check_place() {
-  const std::string name = random_id("place_");
-  std::string its;
-  bool is_used = false;
-  co_await blocking(io_, [&] {
-    its = identity(*blobs_, name);
-    is_used = its != name && !blobs_->keys().empty();
+  bool marked = false;
+  const std::string name = co_await db_.write([&](Store& store) {
+    std::string id = store.identity(random_id("database_"));
+    marked = store.is_marked();
+    return id;
   });
-  co_await db_.write([&](Store& store) {
-    if (store.identity(is_used ? name : its) == its) return;
+  const std::string its = co_await blocking(io_, [&] {
+    if (!marked || blobs_->open(std::string(kIdentityKey))) return identity(*blobs_, name);
+    return std::string();
+  });
+  if (its != name) {
     throw UsageError(
         fmt::format("blobs: {} is not where the files of this database are. All servers and workers of one database "
                     "need the same --blobs, and those of another database another one",
                     place_));
-  });
+  }
+  if (!marked) co_await db_.write([](Store& store) { store.set_marked(); });
 }
 
 Task<> App::keep_swept() {
@@ -253,7 +256,8 @@ Task<> App::keep_swept() {
   }
 }
 
-// Removes the blobs that no row names: a crash has left them.
+// Removes the blobs of ours that no row names: a crash has left them. The files of a batch that has not ended may be in
+// the making.
 Task<> App::sweep() {
   const Millis age = shares_blobs_ ? kForeign : Millis{0};
   const auto keys = co_await blocking(io_, [&] {
@@ -261,13 +265,17 @@ Task<> App::sweep() {
     return blobs_->keys(age);
   });
   const auto named = co_await db_.read([](Store& store) {
-    std::set<std::string> keys;
+    std::set<std::string> all;
     for (const FileId& id : store.all_file_ids()) {
-      keys.insert(id.value);
-      keys.insert(plan_key(id));
+      all.insert(id.value);
+      all.insert(plan_key(id));
     }
-    for (const PartId& id : store.all_part_ids()) keys.insert(id.value);
-    return keys;
+    for (const PartId& id : store.all_part_ids()) all.insert(id.value);
+    for (const Batch& batch : store.queue()) {
+      all.insert(output_file_id(batch.id).value);
+      all.insert(error_file_id(batch.id).value);
+    }
+    return all;
   });
   co_await blocking(io_, [&] {
     for (const std::string& key : keys) {
@@ -279,6 +287,7 @@ Task<> App::sweep() {
 // Batches go on to their ends meanwhile: that of the last line may be one.
 Task<> App::drain(Millis patience) {
   services_.draining = true;
+  fleet_.retire();
   co_await swapper_.stop();
   if (dispatcher_) co_await dispatcher_->stop(patience);
 }

@@ -39,7 +39,7 @@ class App {
 
   // Clears up after an earlier process, goes on with unfinished batches, and starts the engines.
   Task<> start();
-  // Takes no new work from now on; lines under way have `patience` to end, then the leases are given back. Everything
+  // Takes no new work from now on; lines under way have `patience` to end, then what is held is given back. Everything
   // else can still be asked.
   Task<> drain(Millis patience);
   // After drain(), when nobody asks any more.

@@ -255,9 +255,14 @@ class PostgresConnection final : public Connection {
   }
 
   void run_script(const std::string& script) {
-    const ResultPtr result(PQexec(session_.get(), script.c_str()));
-    const ExecStatusType status = PQresultStatus(result.get());
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) throw failure_of(result.get());
+    if (PQsendQuery(session_.get(), script.c_str()) != 1) lose(in_one_line(PQerrorMessage(session_.get())));
+    std::optional<Failure> failure;
+    while (const ResultPtr result = next()) {
+      const ExecStatusType status = PQresultStatus(result.get());
+      if (!failure && status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) failure = failure_of(result.get());
+      if (!is_open()) break;
+    }
+    if (failure) throw *failure;
   }
 
   // Until receive() nothing needs to leave the process.

@@ -32,6 +32,7 @@ Db::Db(const std::string& address)
                                  sql::is_postgres(address) ? sql::without_password(address) : address, e.what()));
   }
   if (address != ":memory:") readers_.emplace(opening(address, true));
+  if (sql::is_postgres(address)) urgent_.emplace(opening(address, false));
 }
 
 Db::Db(std::unique_ptr<sql::Connection> session) : writers_(std::move(session)), writer_pool_(1), reader_pool_(1) {}
@@ -39,6 +40,7 @@ Db::Db(std::unique_ptr<sql::Connection> session) : writers_(std::move(session)),
 Db::~Db() {
   listener_.reset();
   reader_pool_.join();
+  urgent_pool_.join();
   writer_pool_.join();
 }
 

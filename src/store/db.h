@@ -25,6 +25,12 @@ class Db {
   auto write(F f) {
     return run(writers_, writer_pool_, Sessions::kTries, std::move(f));
   }
+  // The same for what may not stand in line behind other writes: on PostgreSQL it has a thread and a session of its
+  // own.
+  template <class F>
+  auto write_at_once(F f) {
+    return run(urgent_ ? *urgent_ : writers_, urgent_ ? urgent_pool_ : writer_pool_, Sessions::kTries, std::move(f));
+  }
   // f(Store&) sees one state of the database.
   template <class F>
   auto read(F f) {
@@ -43,8 +49,8 @@ class Db {
 
   const std::string address_;
   Sessions writers_;
-  std::optional<Sessions> readers_;
-  asio::thread_pool writer_pool_, reader_pool_;
+  std::optional<Sessions> readers_, urgent_;
+  asio::thread_pool writer_pool_, reader_pool_, urgent_pool_{1};
   std::shared_ptr<std::function<void(const std::string&)>> heard_;
   std::unique_ptr<sql::Listener> listener_;
 };

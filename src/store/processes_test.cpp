@@ -48,6 +48,9 @@ INSTANTIATE_TEST_SUITE_P(On, ProcessesTest, testing::ValuesIn(drivers()), driver
 TEST_P(ProcessesTest, ADatabaseKeepsItsFirstName) {
   EXPECT_EQ(store.identity("first"), "first");
   EXPECT_EQ(store.identity("second"), "first");
+  EXPECT_FALSE(store.is_marked());
+  store.set_marked();
+  EXPECT_TRUE(store.is_marked());
 }
 
 TEST_P(ProcessesTest, NobodyWasSeenInAnEmptyDatabase) {
@@ -122,6 +125,18 @@ TEST_P(ProcessesTest, WhoIsBuriedHoldsNothing) {
   store.join("w1", true, kNow);
   EXPECT_TRUE(store.beat("w1", "", kNow));
   EXPECT_TRUE(store.held_spans("w1").empty());
+}
+
+TEST_P(ProcessesTest, ABatchHasOneDriver) {
+  store.join("w1", true, kNow);
+  const BatchId id = add_batch("batch_1", "w1");
+  EXPECT_TRUE(store.drives("w1", id));
+  EXPECT_FALSE(store.drives("w2", id));
+  store.join("w2", true, kNow);
+  ASSERT_TRUE(store.bury("w1"));
+  store.adopt_batches("w2");
+  EXPECT_FALSE(store.drives("w1", id));
+  EXPECT_TRUE(store.drives("w2", id));
 }
 
 TEST_P(ProcessesTest, WhoHasGivenABeatSinceIsNotBuried) {

@@ -13,11 +13,13 @@ INSERT INTO processes (id, alive, beats, seen_ms, is_worker, report) SELECT id, 
 DROP TABLE workers;
 
 ALTER TABLE batches ADD COLUMN driver TEXT;
+ALTER TABLE batches ADD COLUMN fenced BIGINT NOT NULL DEFAULT 0;  -- no span is claimed any more
 
 ALTER TABLE spans DROP COLUMN lease_until_ms;
 CREATE INDEX spans_free ON spans (batch_seq, number) WHERE owner IS NULL;
 
--- The name of the place where this database's files are: one row.
+-- The name of this database, which the place of its files bears too, if `marked`: one row.
 CREATE TABLE identity (
-  id  TEXT NOT NULL
+  id      TEXT NOT NULL,
+  marked  BIGINT NOT NULL
 );

@@ -121,8 +121,11 @@ class Store {
   // The same with these scripts, from that of version 1 on.
   void migrate(std::span<const SchemaScript> scripts);
 
-  // The name of the place where its files are: `first`, when it knows none yet.
+  // The name that tells this database from every other: `first`, when it has none yet.
   std::string identity(const std::string& first);
+  // Whether the place of its files was seen to bear that name; set_marked() says so.
+  bool is_marked();
+  void set_marked();
 
   // --- files and uploads; `now` is when it is asked, since what is late has expired whether or not anybody has noticed
   void insert_file(const File& file);
@@ -193,6 +196,8 @@ class Store {
   Result<Batch> set_paused(const BatchId& id, std::optional<Timestamp> since);
   // Moves from `from` to `to` and sets the time of `to`; false when the batch is not in `from` (any more).
   bool advance(const BatchId& id, BatchStatus from, BatchStatus to, Timestamp now);
+  // Whether this process sees the batch to its end, from here to the end of the transaction.
+  bool drives(const std::string& process, const BatchId& id);
   // validating -> failed.
   bool fail_batch(const BatchId& id, const std::vector<LineError>& errors, std::int64_t error_total, Timestamp now);
   // Cuts the lines of a batch that has not been started into spans, all of them to do, for answers of an earlier one to
@@ -219,7 +224,7 @@ class Store {
   void release_span(const SpanKey& span, const std::string& owner);
   void release_spans(const std::string& owner);
   void release_spans(const std::string& owner, const BatchId& id);
-  // Raises every token of the batch and ends its leases: results of claims made before are refused from now on.
+  // Raises every token of the batch, and none of its spans is claimed any more: what is not saved by now never is.
   void fence(const BatchId& id);
   // The request indices that result groups of this span hold.
   std::vector<std::uint32_t> finished_indices(const SpanKey& span);
@@ -268,6 +273,7 @@ class Store {
 
  private:
   void insert_spans(std::int64_t batch_seq, std::int64_t total);
+  std::optional<std::vector<ClaimedSpan>> claim_once(const Claim& claim, Timestamp now);
   void remember_removed(const FileId& id, std::int64_t seq);
   std::vector<PartId> remove_parts(const UploadId& id);
   Result<EndedUpload> end_upload(const UploadId& id, UploadStatus end, const std::optional<FileId>& file,

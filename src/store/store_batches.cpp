@@ -172,6 +172,13 @@ Result<Page<Batch>> Store::list_batches(const std::optional<BatchId>& after, std
   return page;
 }
 
+bool Store::drives(const std::string& process, const BatchId& id) {
+  bool drives = false;
+  sql_.execute("SELECT 1 FROM batches WHERE id = $1 AND driver = $2 /*PG FOR NO KEY UPDATE*/", {id.value, process},
+               [&](const sql::Row&) { drives = true; });
+  return drives;
+}
+
 bool Store::has_unfinished_batches() {
   bool has = false;
   sql_.execute("SELECT 1 FROM batches WHERE " PENSTOCK_UNFINISHED " LIMIT 1", {}, [&](const sql::Row&) { has = true; });
@@ -364,6 +371,7 @@ bool Store::finish_batch(const BatchId& id, BatchStatus from, const Finish& fini
   sql_.execute("DELETE FROM spans WHERE batch_seq = $1", {*seq});
   if (finish.output) insert_file(*finish.output);
   if (finish.errors) insert_file(*finish.errors);
+  notify(id);
   return true;
 }
 

@@ -51,8 +51,18 @@ std::string Store::identity(const std::string& first) {
   const auto read = [&](const sql::Row& row) { id = row.text(0); };
   sql_.execute("SELECT id FROM identity", {}, read);
   if (!id.empty()) return id;
-  sql_.execute("INSERT INTO identity (id) VALUES ($1)", {first});
+  sql_.execute("INSERT INTO identity (id, marked) VALUES ($1, 0)", {first});
   return first;
+}
+
+bool Store::is_marked() {
+  bool marked = false;
+  sql_.execute("SELECT marked FROM identity", {}, [&](const sql::Row& row) { marked = row.integer(0) != 0; });
+  return marked;
+}
+
+void Store::set_marked() {
+  sql_.execute("UPDATE identity SET marked = 1", {});
 }
 
 }  // namespace penstock

@@ -91,6 +91,18 @@ void decompress(std::string_view bytes, std::size_t size, std::string& out) {
 }  // namespace
 
 std::vector<ClaimedSpan> Store::claim_spans(const Claim& claim, Timestamp now) {
+  // What is free may be gone when we have come to the batch's row: others wait there too.
+  constexpr int kTries = 3;
+  for (int tries = 0; tries < kTries; ++tries) {
+    auto spans = claim_once(claim, now);
+    if (!spans) return {};
+    if (!spans->empty()) return std::move(*spans);
+  }
+  return {};
+}
+
+// Nothing when no batch has a free span.
+std::optional<std::vector<ClaimedSpan>> Store::claim_once(const Claim& claim, Timestamp now) {
   std::optional<std::int64_t> seq;
   ClaimedSpan like;
   std::int64_t size = 0, free = 0;
@@ -99,7 +111,7 @@ std::vector<ClaimedSpan> Store::claim_spans(const Claim& claim, Timestamp now) {
       "SELECT b.seq, b.id, b.input_file_id, b.endpoint, b.dedupe, b.total, b.in_progress_ms,"
       " (SELECT COUNT(*) FROM spans WHERE batch_seq = b.seq AND owner IS NULL AND " PENSTOCK_OPEN
       ") FROM batches b WHERE b." PENSTOCK_UNFINISHED
-      " AND b.status = 'in_progress' AND b.paused_ms IS NULL AND b.model = $1 AND b.expires_ms > $2"
+      " AND b.status = 'in_progress' AND b.paused_ms IS NULL AND b.fenced = 0 AND b.model = $1 AND b.expires_ms > $2"
       " AND ($3 = 1 OR b.in_progress_ms IS NOT NULL) AND EXISTS"
       " (SELECT 1 FROM spans WHERE batch_seq = b.seq AND owner IS NULL AND " PENSTOCK_OPEN
       ") ORDER BY b.priority DESC, b.expires_ms, b.seq LIMIT 1 /*PG FOR NO KEY UPDATE OF b*/",
@@ -114,7 +126,7 @@ std::vector<ClaimedSpan> Store::claim_spans(const Claim& claim, Timestamp now) {
         has_begun = !row.is_null(6);
         free = row.integer(7);
       });
-  if (!seq) return {};
+  if (!seq) return std::nullopt;
   std::int64_t limit = std::max<std::int64_t>(1, claim.lines / size);
   if (claim.workers > 1) limit = std::min(limit, (free - 1) / (2 * claim.workers) + 1);
 
@@ -183,6 +195,7 @@ void Store::fence(const BatchId& id) {
       "UPDATE spans SET token = token + 1, owner = NULL"
       " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1 /*PG FOR NO KEY UPDATE*/)",
       {id.value});
+  sql_.execute("UPDATE batches SET fenced = 1 WHERE id = $1", {id.value});
   notify(id);
 }
 

@@ -884,6 +884,13 @@ TEST_P(StoreTest, AFencedBatchRefusesTheResultsOfEarlierClaims) {
   EXPECT_EQ(store.find_batch(other)->counts.completed, 1);
 }
 
+TEST_P(StoreTest, AFencedBatchIsNotClaimedByAWorkerWhoseClockIsLate) {
+  const BatchId id = add_running("batch_1", 128);
+  ASSERT_EQ(claim(1).size(), 1u);
+  store.fence(id);  // it has expired, by the clock of its driver
+  EXPECT_TRUE(claim(9).empty());
+}
+
 TEST_P(StoreTest, LinesInFlightAtACancelAreSavedButNoneIsClaimed) {
   const BatchId id = add_running("batch_1", 128);
   const ClaimedSpan span = claim(1).at(0);
