@@ -113,6 +113,7 @@ def test_the_chart_says_what_is_missing(setting, told):
 
 
 def test_the_systemd_unit_is_valid(tmp_path):
+    """What is told of the machine's other units, which it looks at too, is not ours."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("there is no systemd-analyze here")
     unit = (DEPLOY / "penstock@.service").read_text().replace("/usr/local/bin/penstock", str(PENSTOCK))
@@ -120,7 +121,7 @@ def test_the_systemd_unit_is_valid(tmp_path):
         (tmp_path / f"penstock@{name}.service").write_text(unit)
         done = subprocess.run(["systemd-analyze", "verify", "--man=no", tmp_path / f"penstock@{name}.service"],
                               capture_output=True, text=True)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.returncode, [line for line in done.stderr.splitlines() if "penstock@" in line]) == (0, [])
 
 
 # --- what the program needs
