@@ -64,21 +64,21 @@ install_packages() {
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
 }
 
-# need_postgresql installs the programs of PostgreSQL, without the server that Debian would make and start with them.
-need_postgresql() {
-  local settings=/etc/postgresql-common/createcluster.conf saved sudo=() status=0
+# need_postgresql installs the programs of PostgreSQL, without the server that Debian would make and start with them. It
+# is a shell of its own: however that ends, Debian's setting is put back.
+need_postgresql() (
+  settings=/etc/postgresql-common/createcluster.conf sudo=()
   if ! command -v apt-get >/dev/null || dpkg-query -W -f '${Status}' postgresql-15 2>/dev/null | grep -q 'ok installed'; then
     need_packages postgresql-15
-    return
+    exit
   fi
   need_packages postgresql-common
   [ "$(id -u)" -eq 0 ] || sudo=(sudo)
   saved=$(<"$settings")
+  trap '"${sudo[@]}" tee "$settings" <<<"$saved" >/dev/null' EXIT
   "${sudo[@]}" pg_conftool "$settings" set create_main_cluster off
-  (need_packages postgresql-15) || status=$?
-  "${sudo[@]}" tee "$settings" <<<"$saved" >/dev/null
-  return $status
-}
+  need_packages postgresql-15
+)
 
 need_build_packages() {
   # Boost is named by version: Debian's plain libboost-dev is 1.74 and cannot stand beside it.
