@@ -10,7 +10,7 @@ import math
 # What the program does.
 SESSIONS = 4 + 4 + 1          # of a process with the database, at most: writing, reading, listening (store/db.cpp)
 BEATS = 1                     # of a process, a second (batch/fleet.h)
-SAVE_AFTER = 0.010            # seconds that an answer waits for others to be saved with (batch/dispatcher.h)
+SAVE_AFTER = 0.050            # seconds that an answer waits for others to be saved with (cli/app.cpp)
 CLAIM_LINES = 2048            # that a worker takes at once (batch/dispatcher.cpp)
 RESULTS_KEPT = 3600           # seconds after a batch's end (batch/lifecycle.h)
 PLAN_BYTES = 16               # of a line, in the object store (model/types.h)

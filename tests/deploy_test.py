@@ -235,7 +235,7 @@ def test_the_table_of_sizes_is_what_the_script_prints():
 
 def test_sizes_are_reckoned_with_what_the_program_does():
     for path, words in [("store/db.cpp", "kPostgresThreads = 4;"), ("batch/fleet.h", "kBeat{1'000}, kLease{5'000}"),
-                        ("batch/dispatcher.h", "commit_after{10}"), ("batch/dispatcher.cpp", "kClaimLines = 2048;"),
+                        ("cli/app.cpp", "kCommitAfterShared{50}"), ("batch/dispatcher.cpp", "kClaimLines = 2048;"),
                         ("batch/dispatcher.cpp", "kHeldMargin{2'000}"),
                         ("batch/lifecycle.h", "kResultsKept = std::chrono::hours(1)")]:
         assert words in (ROOT / "src" / path).read_text(), "bench/sizing.py and docs/scale.md say otherwise"
