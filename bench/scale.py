@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""P8 and more: what several workers on one PostgreSQL gain, what takes over when one dies, and what a line costs there.
+"""What several workers on one PostgreSQL gain, how soon one takes over when another dies, and what a line costs there.
 README.md says what the numbers mean."""
 
 import argparse
