@@ -8,7 +8,7 @@ import argparse
 import math
 
 # What the program does.
-SESSIONS = 4 + 4 + 1          # of a process with the database, at most: writing, reading, listening (store/db.cpp)
+SESSIONS = 4 + 4 + 1 + 1      # of a process with the database, at most: writing, reading, beats, listening (store/db.cpp)
 BEATS = 1                     # of a process, a second (batch/fleet.h)
 SAVE_AFTER = 0.050            # seconds that an answer waits for others to be saved with (cli/app.cpp)
 CLAIM_LINES = 2048            # that a worker takes at once (batch/dispatcher.cpp)

@@ -86,17 +86,17 @@ TEST_F(ExpiryTest, AnUploadEndsAfterItsHourAndItsPartsGo) {
 
 TEST_F(ExpiryTest, AFileGoesWithItsBlobWhenItExpires) {
   expiry.start();
-  add_file("file-1", 2 * kHour);
-  ASSERT_TRUE(has_alarm_in(2 * kHour));
-  add_file("file-2", kHour);  // sooner than what it waits for
-  add_file("file-3", std::nullopt);
+  add_file("file-1", kHour);
   ASSERT_TRUE(has_alarm_in(kHour));
-  clock.advance(kHour - kTick);
+  add_file("file-2", kHour / 2);  // sooner than what it waits for
+  add_file("file-3", std::nullopt);
+  ASSERT_TRUE(has_alarm_in(kHour / 2));
+  clock.advance(kHour / 2 - kTick);
   ASSERT_TRUE(has_alarm_in(kTick));
   EXPECT_TRUE(has_blobs({"file-1", "file-2", "file-3"}));
   clock.advance(kTick);
   EXPECT_TRUE(has_blobs({"file-1", "file-3"}));
-  clock.advance(kHour);
+  clock.advance(kHour / 2);
   EXPECT_TRUE(has_blobs({"file-3"}));
 }
 

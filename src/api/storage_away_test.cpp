@@ -73,7 +73,6 @@ class StorageAwayTest : public testing::Test {
                     .expiry = expiry,
                     .io = io,
                     .limits = {},
-                    .has_worker = false,
                     .process = "test",
                     .has_worker = false,
                     .started_at = clock.now()};

@@ -335,10 +335,11 @@ TEST_F(S3Test, ABlobIsRemovedWhenItsReadersHaveGone) {
 TEST_F(S3Test, ListsGoOnOverPagesAndHoldOnlyWhatIsOurs) {
   const auto blobs = open();
   s3.page_size = 2;
-  for (const char* key : {"p/a", "p/b", "p/c", "p/d-1_2", "p/below/e", "p/f.g", "other/h", "p/penstock-store"}) {
+  for (const char* key : {"p/file-a", "p/file-d-1_2", "p/part_b", "p/plan-c", "p/below/file-e", "p/file-f.g",
+                          "other/file-h", "p/README", "p/penstock-store"}) {
     s3.put(key, "x");
   }
-  EXPECT_EQ(blobs->keys(), (std::vector<std::string>{"a", "b", "c", "d-1_2"}));
+  EXPECT_EQ(blobs->keys(), (std::vector<std::string>{"file-a", "file-d-1_2", "part_b", "plan-c"}));
   EXPECT_EQ(blobs->keys(std::chrono::hours(24)).size(), 4u) << "they are of 2020";
   s3.listed_date = "2999-01-01T00:00:00.000Z";
   EXPECT_TRUE(blobs->keys(std::chrono::hours(24)).empty());
