@@ -15,7 +15,9 @@ std::optional<Timestamp> next_expiry(Store& store) {
 
 constexpr Millis kLookAgain = std::chrono::hours(1);  // other processes may have made something, and be gone
 
-void remove_or_leave(BlobStore& blobs, const std::string& key) {
+}  // namespace
+
+void remove_blob(BlobStore& blobs, const std::string& key) {
   try {
     blobs.remove(key);
   } catch (const StorageAway& e) {
@@ -23,15 +25,13 @@ void remove_or_leave(BlobStore& blobs, const std::string& key) {
   }
 }
 
-}  // namespace
-
 void remove_file(BlobStore& blobs, const FileId& id) {
-  remove_or_leave(blobs, plan_key(id));
-  remove_or_leave(blobs, id.value);
+  remove_blob(blobs, plan_key(id));
+  remove_blob(blobs, id.value);
 }
 
 void remove_parts(BlobStore& blobs, const std::vector<PartId>& parts) {
-  for (const PartId& id : parts) remove_or_leave(blobs, id.value);
+  for (const PartId& id : parts) remove_blob(blobs, id.value);
 }
 
 Expiry::Expiry(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, asio::thread_pool& io)

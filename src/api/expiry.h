@@ -4,9 +4,9 @@
 
 namespace penstock {
 
-// Removes what is left of a file, or of an ended upload, that the store has just removed or ended: no row
-// names it any more. What cannot be removed since the storage is away is left to whoever next looks through the blobs.
-// They block.
+// Removes what is left of a file, or of an ended upload, that the store has just removed or ended: no row names it any
+// more. What cannot be removed since the storage is away is left to whoever next looks through the blobs. They block.
+void remove_blob(BlobStore& blobs, const std::string& key);
 void remove_file(BlobStore& blobs, const FileId& id);
 void remove_parts(BlobStore& blobs, const std::vector<PartId>& parts);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "api/expiry.h"
 #include "batch/plan.h"
 #include "model/wire.h"
 
@@ -83,7 +84,7 @@ File FileReceiver::commit(const NewFile& file, Timestamp created_at) {
   try {
     writer_->commit();
   } catch (...) {
-    blobs_.remove(plan_key(id_));
+    remove_blob(blobs_, plan_key(id_));
     throw;
   }
   return made;

@@ -146,7 +146,7 @@ Task<Response> create_part(Context& c) {
   part.bytes = writer->size();
   part.created_at = c.services.clock.now();
   co_await blocking(c.services.io, [&] { writer->commit(); });
-  const auto remove = [&] { c.services.blobs.remove(part.id.value); };
+  const auto remove = [&] { remove_blob(c.services.blobs, part.id.value); };
   const auto inserted = co_await store_rows(
       c.services.db, c.services.io, [&](Store& store) { return store.insert_part(part, c.services.clock.now()); },
       [&](Store& store) {

@@ -48,7 +48,7 @@ std::unique_ptr<BlobStore> open_blobs(const std::string& address, const std::str
   }
   try {
     auto blobs = open_local_blobs(address);
-    blobs->create("probe")->write("");
+    blobs->create("part_probe")->write("");
     return blobs;
   } catch (const std::system_error& e) {
     throw UsageError(fmt::format("blobs: cannot write into the folder {}: {}", address, e.code().message()));

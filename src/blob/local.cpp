@@ -225,7 +225,8 @@ class LocalBlobs final : public BlobStore {
 
   void abort_unfinished(Millis age_min) override {
     for (const std::string& name : files_in(tmp_directory_.get(), changed_max(age_min))) {
-      if (!is_own_key(name.substr(0, name.find('.')))) continue;
+      const std::string key = name.substr(0, name.find('.'));
+      if (!is_own_key(key) && key != kIdentityKey) continue;
       if (::unlinkat(tmp_directory_.get(), name.c_str(), 0) != 0 && errno != ENOENT) fail("unlink");
     }
     sync_directory(tmp_directory_.get());
@@ -246,7 +247,7 @@ class LocalBlobs final : public BlobStore {
   // The clock of the file system is asked, which may be on another machine: ours may be wrong.
   Millis changed_max(Millis age_min) const {
     if (age_min == Millis{0}) return Millis::max();
-    return writer("clock")->changed_at() - age_min;
+    return writer("part_clock")->changed_at() - age_min;
   }
 
   Fd directory_, tmp_directory_;

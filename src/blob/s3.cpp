@@ -478,7 +478,7 @@ class S3Blobs final : public BlobStore {
   void check() {
     Timestamp now;
     bucket_->list({{"list-type", "2"}, {"max-keys", "1"}}, "ListBucketResult", now);
-    const std::string key = random_id("probe_");
+    const std::string key = random_id("part_probe");
     bucket_->put(key, "");
     remove(key);
   }

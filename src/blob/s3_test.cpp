@@ -179,7 +179,7 @@ TEST_F(S3Test, ABucketThatIsPartOfTheHostIsNotPartOfThePath) {
     return response;
   });
   open_s3_blobs(options, folder.path());
-  EXPECT_EQ(paths, (std::vector<std::string>{"/", "/p/probe", "/p/probe"}));
+  EXPECT_EQ(paths, (std::vector<std::string>{"/", "/p/part", "/p/part"}));
 }
 
 TEST_F(S3Test, NothingIsLeftOfTheLookAtTheStart) {

@@ -168,7 +168,7 @@ struct PlanEntry {
 };
 static_assert(sizeof(PlanEntry) == 16);
 
-// A run of consecutive plan entries: what a worker leases.
+// A run of consecutive plan entries: what a worker claims.
 struct SpanKey {
   BatchId batch;
   std::int64_t number = 0;

@@ -38,8 +38,7 @@ const char* time_column(BatchStatus status) {
 constexpr const char* kBatchColumns =
     "seq, id, input_file_id, (SELECT bytes FROM files WHERE files.id = input_file_id), endpoint, completion_window, "
     "metadata, output_expires_after, priority, dedupe, model, retry_of, status, total, completed, failed, "
-    "input_tokens, "
-    "cached_tokens, output_tokens, reasoning_tokens, errors, error_total, "
+    "input_tokens, cached_tokens, output_tokens, reasoning_tokens, errors, error_total, "
     "output_file_id, error_file_id, created_ms, expires_ms, in_progress_ms, finalizing_ms, completed_ms, failed_ms, "
     "expired_ms, cancelling_ms, cancelled_ms, paused_ms, driver";
 
