@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "batch/fleet.h"
 #include "testing/process.h"
+#include "testing/text.h"
 
 namespace penstock {
 namespace {
@@ -13,16 +14,6 @@ namespace {
 namespace json = boost::json;
 
 constexpr Millis kTick{1};
-
-class Text : public ByteSource {
- public:
-  explicit Text(std::string text) : text_(std::move(text)) {}
-  Task<std::string_view> next() override { co_return std::exchange(read_, true) ? std::string_view() : text_; }
-
- private:
-  const std::string text_;
-  bool read_ = false;
-};
 
 // A server without a worker of its own; signs of others are put into its database.
 class OfflineTest : public testing::Test {

@@ -6,19 +6,10 @@
 #include "base/log.h"
 #include "testing/memory_blobs.h"
 #include "testing/process.h"
+#include "testing/text.h"
 
 namespace penstock {
 namespace {
-
-class Text : public ByteSource {
- public:
-  explicit Text(std::string text) : text_(std::move(text)) {}
-  Task<std::string_view> next() override { co_return std::exchange(read_, true) ? std::string_view() : text_; }
-
- private:
-  const std::string text_;
-  bool read_ = false;
-};
 
 // A server whose blobs cannot be reached from some time on.
 class StorageAwayTest : public testing::Test {
