@@ -355,7 +355,9 @@ Task<> Dispatcher::claim(std::string model) {
   if (begin) queues_[model].more_waiting = false;
   const bool unsure = std::exchange(unsure_, true);
   std::set<SpanKey> mine;
-  for (const auto& span : held()) mine.insert(span->claim.key);
+  if (unsure) {
+    for (const auto& span : held()) mine.insert(span->claim.key);
+  }
   const Claim wanted{
       .owner = options_.worker, .model = model, .lines = kClaimLines, .workers = workers_, .begin = begin};
   const auto spans = co_await db_.write([&](Store& store) {

@@ -78,7 +78,7 @@ Task<> Fleet::start() {
   const Moment asked = clock_.monotonic();
   co_await db_.write([this](Store& store) {
     if (!options_.shares) store.bury_all();
-    store.join(options_.process, options_.is_worker, clock_.now());
+    store.join(options_.process, dispatcher_ != nullptr, clock_.now());
   });
   if (options_.shares && dispatcher_) dispatcher_->hold_until(asked + kLease);
   tasks_.keep("beats", clock_, [this] { return run(); });
@@ -125,7 +125,7 @@ Task<> Fleet::beat() {
   std::vector<Peer> peers;
   const bool lives = co_await db_.write_at_once([&](Store& store) {
     const bool beats = store.beat(options_.process, report, clock_.now());
-    if (!beats) store.join(options_.process, options_.is_worker, clock_.now());
+    if (!beats) store.join(options_.process, dispatcher_ != nullptr, clock_.now());
     if (options_.shares) peers = store.peers();
     return beats;
   });

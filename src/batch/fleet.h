@@ -24,7 +24,6 @@ class Fleet {
 
   struct Options {
     std::string process;
-    bool is_worker = true;
     bool shares = false;  // the database with other processes
   };
 

@@ -111,7 +111,7 @@ App::App(asio::io_context& loop, const Config& config)
           loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
           {.process = process_, .scratch_directory = data_.path(), .batch_lines_max = config.max_requests_per_job}),
       fleet_(loop, clock_, db_, engines_, estimator_, lifecycle_, dispatcher_.get(),
-             {.process = process_, .is_worker = config.worker, .shares = shares_database_}),
+             {.process = process_, .shares = shares_database_}),
       swapper_(loop, clock_, db_, std::chrono::seconds(config.swap_after_s)),
       expiry_(loop, clock_, db_, *blobs_, io_),
       services_{.clock = clock_,

@@ -66,9 +66,8 @@ int serve(const Config& config) {
 int work(const Config& config) {
   if (config.database.empty()) {
     throw UsageError(
-        "database: a worker needs the database of its servers, --database postgres://…; a server that keeps its queue "
-        "in"
-        " SQLite has its worker inside, and no other can join it");
+        "database: a worker needs the database of its servers, --database postgres://…; "
+        "a server that keeps its queue in SQLite has its worker inside, and no other can join it");
   }
   asio::io_context loop(1);
   asio::signal_set signals(loop, SIGINT, SIGTERM);
