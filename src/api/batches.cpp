@@ -79,11 +79,11 @@ std::optional<Error> refuse_offline(const Services& services, Store& store) {
 // Inserts a batch of that id and starts it, or finds what the request's Idempotency-Key has made before.
 Task<Response> create_batch(Context& c, std::string_view body, const Batch& batch,
                             std::function<Result<Batch>(Store&)> insert) {
-  const auto key = idempotency_key(c.request, body);
+  const auto key = idempotency_key(batch.project, c.request, body);
   if (!key) co_return error_response(key.error());
   const auto created = co_await c.services.db.write([&](Store& store) {
     return create_once<Batch>(
-        store, *key, batch.created_at, [&](const std::string& id) { return store.find_batch({id}); },
+        store, *key, batch.created_at, [&](const std::string& id) { return store.find_batch(batch.project, {id}); },
         [&] { return insert(store); });
   });
   if (!created) co_return error_response(created.error());
@@ -96,7 +96,8 @@ Task<Response> set_paused(Context& c, bool paused) {
   const BatchId id{c.id};
   std::optional<Timestamp> since;
   if (paused) since = c.services.clock.now();
-  const auto batch = co_await c.services.db.write([&](Store& store) { return store.set_paused(id, since); });
+  const auto batch =
+      co_await c.services.db.write([&](Store& store) { return store.set_paused(c.caller.project, id, since); });
   if (!batch) co_return error_response(batch.error());
   c.services.lifecycle.set_paused(id, paused);
   co_return json_response(co_await with_place(c.services, *batch));
@@ -104,8 +105,8 @@ Task<Response> set_paused(Context& c, bool paused) {
 
 }  // namespace
 
-Task<std::optional<BatchNow>> batch_now(Services& services, const BatchId& id) {
-  const auto batch = co_await services.db.read([&](Store& store) { return store.find_batch(id); });
+Task<std::optional<BatchNow>> batch_now(Services& services, const ProjectId& project, const BatchId& id) {
+  const auto batch = co_await services.db.read([&](Store& store) { return store.find_batch(project, id); });
   if (!batch) co_return std::nullopt;
   BatchNow now{.ended = is_terminal(batch->status)};
   now.json = co_await with_place(services, *batch);
@@ -122,6 +123,7 @@ Task<Response> create_batch(Context& c) {
 
   Batch batch;
   batch.id = {random_id("batch_")};
+  batch.project = c.caller.project;
   batch.driver = c.services.process;
   batch.input_file_id = asked->input_file_id;
   batch.endpoint = asked->endpoint;
@@ -135,7 +137,7 @@ Task<Response> create_batch(Context& c) {
 
   co_return co_await create_batch(c, body, batch, [&](Store& store) -> Result<Batch> {
     store.lock_queue();
-    const auto file = store.find_file(batch.input_file_id, batch.created_at);
+    const auto file = store.find_file(batch.project, batch.input_file_id, batch.created_at);
     if (!file) {
       return invalid_request(fmt::format("No such File object: {}", batch.input_file_id.value), "input_file_id");
     }
@@ -160,11 +162,12 @@ Task<Response> retry_batch(Context& c) {
   const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
   Batch batch;
   batch.id = {random_id("batch_")};
+  batch.project = c.caller.project;
   batch.driver = c.services.process;
   batch.created_at = c.services.clock.now();
   co_return co_await create_batch(c, body, batch, [&](Store& store) -> Result<Batch> {
     auto offline = refuse_offline(c.services, store);
-    if (offline && store.find_batch({c.id})) return std::move(*offline);
+    if (offline && store.find_batch(batch.project, {c.id})) return std::move(*offline);
     return store.retry_batch({c.id}, batch, c.services.limits.queue);
   });
 }
@@ -175,7 +178,8 @@ Task<Response> list_batches(Context& c) {
   std::optional<BatchId> after;
   if (auto id = query_param(c.request.query, "after")) after = BatchId{std::move(*id)};
 
-  const auto page = co_await c.services.db.read([&](Store& store) { return store.list_batches(after, *limit); });
+  const auto page =
+      co_await c.services.db.read([&](Store& store) { return store.list_batches(c.caller.project, after, *limit); });
   if (!page) co_return error_response(page.error());
   const auto items = co_await with_places(c.services, page->items);
   co_return json_response(wire::list(items, page->items.empty() ? "" : page->items.front().id.value,
@@ -184,7 +188,7 @@ Task<Response> list_batches(Context& c) {
 
 Task<Response> get_batch(Context& c) {
   const BatchId id{c.id};
-  const auto now = co_await batch_now(c.services, id);
+  const auto now = co_await batch_now(c.services, c.caller.project, id);
   if (!now) co_return error_response(no_such_batch(id));
   co_return json_response(now->json);
 }
@@ -193,7 +197,8 @@ Task<Response> update_batch(Context& c) {
   const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
   const Result<int> priority = wire::parse_priority(body);
   if (!priority) co_return error_response(priority.error());
-  const auto batch = co_await c.services.db.write([&](Store& store) { return store.set_priority({c.id}, *priority); });
+  const auto batch = co_await c.services.db.write(
+      [&](Store& store) { return store.set_priority(c.caller.project, {c.id}, *priority); });
   if (!batch) co_return error_response(batch.error());
   c.services.lifecycle.notify(batch->id);
   co_return json_response(co_await with_place(c.services, *batch));
@@ -202,8 +207,12 @@ Task<Response> update_batch(Context& c) {
 Task<Response> get_queue(Context& c) {
   const auto [queue, last_seen] =
       co_await c.services.db.read([](Store& store) { return std::pair(store.queue(), store.worker_last_seen()); });
-  co_return json_response(wire::queue(in_queue(c.services, queue, queue), queue.empty() ? "" : queue.front().id.value,
-                                      queue.empty() ? "" : queue.back().id.value, c.services.limits.queue.depth,
+  // Who waits behind others sees his place, and nothing of them.
+  std::vector<Batch> own;
+  std::copy_if(queue.begin(), queue.end(), std::back_inserter(own),
+               [&](const Batch& batch) { return batch.project == c.caller.project; });
+  co_return json_response(wire::queue(in_queue(c.services, own, queue), own.empty() ? "" : own.front().id.value,
+                                      own.empty() ? "" : own.back().id.value, c.services.limits.queue.depth,
                                       {is_online(c.services, last_seen), last_seen}));
 }
 
@@ -217,8 +226,8 @@ Task<Response> resume_batch(Context& c) {
 
 Task<Response> cancel_batch(Context& c) {
   const BatchId id{c.id};
-  const auto batch =
-      co_await c.services.db.write([&](Store& store) { return store.request_cancel(id, c.services.clock.now()); });
+  const auto batch = co_await c.services.db.write(
+      [&](Store& store) { return store.request_cancel(c.caller.project, id, c.services.clock.now()); });
   if (!batch) co_return error_response(batch.error());
   c.services.lifecycle.notify(id);
   co_return json_response(wire::to_json(*batch));

@@ -41,7 +41,7 @@ class ExpiryTest : public testing::Test {
     writer->write("part");
     writer->commit();
     EXPECT_TRUE(run_task(loop, db.write([&](Store& store) {
-      return store.insert_part({{id}, {upload}, 4, clock.now()}, clock.now());
+      return store.insert_part(kDefaultProject, {{id}, {upload}, 4, clock.now()}, clock.now());
     })));
   }
   bool has_alarm_in(Millis left) {

@@ -83,7 +83,7 @@ class BlobSource : public ByteSource {
 
 Task<std::optional<File>> find(Context& c) {
   const Timestamp now = c.services.clock.now();
-  co_return co_await c.services.db.read([&](Store& store) { return store.find_file({c.id}, now); });
+  co_return co_await c.services.db.read([&](Store& store) { return store.find_file(c.caller.project, {c.id}, now); });
 }
 
 }  // namespace
@@ -102,8 +102,9 @@ Task<Response> create_file(Context& c) {
       if (form.receiver) throw HttpError(400, "The form has more than one part 'file'.");
       form.filename = part->filename.value_or("upload");
       const bool may_be_input = is_jsonl(*form.filename) && form.purpose.value_or("batch") == "batch";
-      form.receiver = co_await blocking(c.services.io,
-                                        [&] { return std::make_unique<FileReceiver>(c.services, id, may_be_input); });
+      form.receiver = co_await blocking(c.services.io, [&] {
+        return std::make_unique<FileReceiver>(c.services, c.caller.project, id, may_be_input);
+      });
       co_await receive(reader, std::max(kFileBytesMax, c.services.limits.batch_file_bytes_max), c.services.io,
                        [&](std::string_view bytes) { form.receiver->write(bytes); });
     } else if (part->name == "purpose") {
@@ -120,15 +121,16 @@ Task<Response> create_file(Context& c) {
   }
   const Result<NewFile> described = describe(form, c.services.limits);
   if (!described) co_return error_response(described.error());
-  const auto key =
-      idempotency_key(c.request, fmt::format("{} {} {} {}", form.receiver->hash(), described->purpose,
-                                             described->expires_after_seconds.value_or(0), described->filename));
+  const auto key = idempotency_key(c.caller.project, c.request,
+                                   fmt::format("{} {} {} {}", form.receiver->hash(), described->purpose,
+                                               described->expires_after_seconds.value_or(0), described->filename));
   if (!key) co_return error_response(key.error());
   const File file =
       co_await blocking(c.services.io, [&] { return form.receiver->commit(*described, c.services.clock.now()); });
   const auto insert = [&](Store& store) {
     return create_once<File>(
-        store, *key, file.created_at, [&](const std::string& made) { return store.find_file({made}, file.created_at); },
+        store, *key, file.created_at,
+        [&](const std::string& made) { return store.find_file(file.project, {made}, file.created_at); },
         [&]() -> Result<File> {
           store.insert_file(file);
           return file;
@@ -137,7 +139,7 @@ Task<Response> create_file(Context& c) {
   const auto remove = [&] { remove_file(c.services.blobs, id); };
   const auto created = co_await store_rows(
       c.services.db, c.services.io, insert,
-      [&](Store& store) { return store.find_file(id, file.created_at).has_value(); }, remove);
+      [&](Store& store) { return store.find_file(file.project, id, file.created_at).has_value(); }, remove);
   if (!created || created->id != id) co_await blocking(c.services.io, remove);
   if (!created) co_return error_response(created.error());
   c.services.expiry.notify();
@@ -146,6 +148,7 @@ Task<Response> create_file(Context& c) {
 
 Task<Response> list_files(Context& c) {
   FileQuery query;
+  query.project = c.caller.project;
   const auto limit = limit_param(c.request, query.limit, query.limit);
   if (!limit) co_return error_response(limit.error());
   query.limit = *limit;
@@ -208,8 +211,8 @@ Task<Response> get_file_content(Context& c) {
 
 Task<Response> delete_file(Context& c) {
   const FileId id{c.id};
-  const auto deleted =
-      co_await c.services.db.write([&](Store& store) { return store.delete_file(id, c.services.clock.now()); });
+  const auto deleted = co_await c.services.db.write(
+      [&](Store& store) { return store.delete_file(c.caller.project, id, c.services.clock.now()); });
   if (!deleted) co_return error_response(deleted.error());
   co_await blocking(c.services.io, [&] { remove_file(c.services.blobs, id); });
   co_return json_response(wire::deleted_file(id));

@@ -191,8 +191,8 @@ class Sources : public ByteSource {
 
 class EventsSource : public ByteSource {
  public:
-  EventsSource(Services& services, Request& request, BatchId batch)
-      : services_(services), request_(request), batch_(std::move(batch)) {}
+  EventsSource(Services& services, Request& request, const Batch& batch)
+      : services_(services), request_(request), project_(batch.project), batch_(batch.id) {}
 
   Task<std::string_view> next() override {
     while (!ended_) {
@@ -200,7 +200,7 @@ class EventsSource : public ByteSource {
       if (request_.client_gone()) throw ClientGone("who followed the events has closed the connection");
       const Moment now = services_.clock.monotonic();
       next_look_ = now + kEventsPeriod;
-      auto batch = co_await batch_now(services_, batch_);
+      auto batch = co_await batch_now(services_, project_, batch_);
       ended_ = batch->ended;
       if (batch->json != json_) {
         json_ = std::move(batch->json);
@@ -219,6 +219,7 @@ class EventsSource : public ByteSource {
  private:
   Services& services_;
   Request& request_;
+  const ProjectId project_;
   const BatchId batch_;
   Moment next_look_{}, spoke_at_{};
   bool ended_ = false;
@@ -253,7 +254,7 @@ Task<Response> follow_results(Context& c) {
   }
   bool removed = false;
   const auto batch = co_await services.db.read([&](Store& store) {
-    auto found = store.find_batch({c.id});
+    auto found = store.find_batch(c.caller.project, {c.id});
     removed = found && is_removed(store.ended_at(found->id), services.clock);
     return found;
   });
@@ -287,12 +288,13 @@ Task<Response> follow_results(Context& c) {
 }
 
 Task<Response> follow_events(Context& c) {
-  const auto batch = co_await c.services.db.read([&](Store& store) { return store.find_batch({c.id}); });
+  const auto batch =
+      co_await c.services.db.read([&](Store& store) { return store.find_batch(c.caller.project, {c.id}); });
   if (!batch) co_return error_response(no_such_batch({c.id}));
   Response response;
   response.headers.add("Content-Type", "text/event-stream");
   response.headers.add("Cache-Control", "no-store");
-  response.stream = std::make_unique<EventsSource>(c.services, c.request, batch->id);
+  response.stream = std::make_unique<EventsSource>(c.services, c.request, *batch);
   co_return response;
 }
 

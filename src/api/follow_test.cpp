@@ -261,7 +261,7 @@ TEST_F(FollowTest, EventsSayWhatTheBatchIsAtFirstWhenItChangesAndAtItsEnd) {
 
 TEST_F(FollowTest, ACommentShowsThatTheConnectionLives) {
   const BatchId id = process.submit_running(input_lines(0, 2));
-  process.write([&](Store& store) { store.request_cancel(id, process.clock.now()).value(); });
+  process.write([&](Store& store) { store.request_cancel(kDefaultProject, id, process.clock.now()).value(); });
   const Follower& follower = ask(follow_events, id);
   ASSERT_TRUE(process.until([&] { return !follower.text.empty(); }));
   const std::string first = follower.text;

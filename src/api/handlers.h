@@ -1,6 +1,7 @@
 #pragma once
 #include "api/expiry.h"
 #include "batch/lifecycle.h"
+#include "model/access.h"
 #include "net/http.h"
 
 namespace penstock {
@@ -38,7 +39,9 @@ constexpr std::size_t kJsonBodyMax = 1 << 20;
 struct Context {
   Services& services;
   Request& request;
-  std::string id;  // what stands for {id} in the route, decoded
+  std::string id;    // what stands for {id} in the route, decoded
+  Principal caller = {};  // its project is whose everything is that the handler may know of
+  std::string request_id = {};
 };
 
 Response json_response(std::string body, int status = 200);
@@ -51,12 +54,12 @@ Result<std::int64_t> limit_param(const Request& request, std::int64_t fallback, 
 // A blob from its beginning to its end.
 std::unique_ptr<ByteSource> whole_blob(asio::thread_pool& io, std::unique_ptr<BlobReader> reader);
 
-// The batch object at this moment; nothing for an unknown id.
+// The batch object at this moment; nothing for an id that is unknown in the project.
 struct BatchNow {
   std::string json = {};
   bool ended = false;
 };
-Task<std::optional<BatchNow>> batch_now(Services& services, const BatchId& id);
+Task<std::optional<BatchNow>> batch_now(Services& services, const ProjectId& project, const BatchId& id);
 
 // Handlers: loop thread; the route boundary turns their exceptions into answers.
 Task<Response> create_file(Context& c);

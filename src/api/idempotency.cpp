@@ -11,7 +11,8 @@ constexpr std::size_t kKeySizeMax = 255;
 
 }  // namespace
 
-Result<std::optional<IdempotencyKey>> idempotency_key(const Request& request, std::string_view content) {
+Result<std::optional<IdempotencyKey>> idempotency_key(const ProjectId& project, const Request& request,
+                                                      std::string_view content) {
   const auto key = request.headers.find("idempotency-key");
   if (!key) return std::optional<IdempotencyKey>();
   if (key->empty() || key->size() > kKeySizeMax) {
@@ -20,7 +21,7 @@ Result<std::optional<IdempotencyKey>> idempotency_key(const Request& request, st
   }
   StreamHash hash;
   hash.add(content);
-  return std::optional(IdempotencyKey{fmt::format("{} {}", request.path, *key), hash.hex()});
+  return std::optional(IdempotencyKey{fmt::format("{} {} {}", project.value, request.path, *key), hash.hex()});
 }
 
 }  // namespace penstock

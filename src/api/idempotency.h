@@ -6,7 +6,8 @@
 namespace penstock {
 
 // The request's key, if it sent one. `content` says all that makes two requests the same. Error when it is too long.
-Result<std::optional<IdempotencyKey>> idempotency_key(const Request& request, std::string_view content);
+Result<std::optional<IdempotencyKey>> idempotency_key(const ProjectId& project, const Request& request,
+                                                      std::string_view content);
 
 // What `create` made for this key before, as `find` finds it by its id, or else what it makes now. Within the
 // transaction of the create; an object has an `id`.

@@ -57,8 +57,8 @@ std::optional<Error> refuse(const NewFile& file, const Services::Limits& limits,
   return std::nullopt;
 }
 
-FileReceiver::FileReceiver(const Services& services, FileId id, bool may_be_input)
-    : blobs_(services.blobs), id_(std::move(id)), writer_(blobs_.create(id_.value)) {
+FileReceiver::FileReceiver(const Services& services, ProjectId project, FileId id, bool may_be_input)
+    : blobs_(services.blobs), project_(std::move(project)), id_(std::move(id)), writer_(blobs_.create(id_.value)) {
   if (may_be_input) {
     validator_.emplace(
         ValidationRules{.endpoint = "", .lines_max = services.limits.batch_lines_max, .models = std::nullopt});
@@ -73,6 +73,7 @@ void FileReceiver::write(std::string_view bytes) {
 
 File FileReceiver::commit(const NewFile& file, Timestamp created_at) {
   File made = make_file(id_, file, created_at);
+  made.project = project_;
   if (validator_ && file.purpose == "batch") {
     Validated checked = validator_->finish();
     if (checked.error_total == 0) {

@@ -20,7 +20,7 @@ std::optional<Error> refuse(const NewFile& file, const Services::Limits& limits,
 // written beside it: when a batch names it, nothing is left to do. Functions block; one thread at a time.
 class FileReceiver {
  public:
-  FileReceiver(const Services& services, FileId id, bool may_be_input);
+  FileReceiver(const Services& services, ProjectId project, FileId id, bool may_be_input);
 
   void write(std::string_view bytes);
   std::uint64_t size() const { return writer_->size(); }
@@ -31,6 +31,7 @@ class FileReceiver {
 
  private:
   BlobStore& blobs_;
+  ProjectId project_;
   FileId id_;
   std::unique_ptr<BlobWriter> writer_;
   StreamHash hash_;

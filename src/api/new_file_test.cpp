@@ -20,7 +20,7 @@ class StoreRowsTest : public testing::Test {
 
   void store() {
     const auto insert = [](Store& store) { store.insert_file({{"file-1"}, "a", "batch", 1, kNow, {}}); };
-    const auto known = [](Store& store) { return store.find_file({"file-1"}, kNow).has_value(); };
+    const auto known = [](Store& store) { return store.find_file(kDefaultProject, {"file-1"}, kNow).has_value(); };
     run_task(loop, store_rows(disk.db, io, insert, known, [&] { remove_file(*disk.blobs, {"file-1"}); }));
   }
 

@@ -14,38 +14,48 @@
 namespace penstock {
 namespace {
 
+// Who may ask.
+enum class Permission {
+  open,   // anybody, with or without a key
+  any,    // any key
+  files,  // keys with that scope, and so on
+  batches,
+  admin
+};
+
 struct Route {
   std::string_view method, path;
+  Permission permission;
   Task<Response> (*handler)(Context&);
   bool brings_work = false;  // what it makes is left to do, or to keep
 };
 
 // {id} stands for one path segment, {name} for all that is left: names of models have slashes.
 constexpr std::array kRoutes = {
-    Route{"POST", "/v1/files", create_file, true},
-    Route{"GET", "/v1/files", list_files},
-    Route{"GET", "/v1/files/{id}", get_file},
-    Route{"DELETE", "/v1/files/{id}", delete_file},
-    Route{"GET", "/v1/files/{id}/content", get_file_content},
-    Route{"POST", "/v1/uploads", create_upload, true},
-    Route{"POST", "/v1/uploads/{id}/parts", create_part, true},
-    Route{"POST", "/v1/uploads/{id}/complete", complete_upload, true},
-    Route{"POST", "/v1/uploads/{id}/cancel", cancel_upload},
-    Route{"POST", "/v1/batches", create_batch, true},
-    Route{"GET", "/v1/batches", list_batches},
-    Route{"GET", "/v1/batches/{id}", get_batch},
-    Route{"POST", "/v1/batches/{id}", update_batch},
-    Route{"POST", "/v1/batches/{id}/cancel", cancel_batch},
-    Route{"POST", "/v1/batches/{id}/retry", retry_batch, true},
-    Route{"POST", "/v1/batches/{id}/pause", pause_batch},
-    Route{"POST", "/v1/batches/{id}/resume", resume_batch},
-    Route{"GET", "/v1/batches/{id}/results", follow_results},
-    Route{"GET", "/v1/batches/{id}/events", follow_events},
-    Route{"GET", "/v1/queue", get_queue},
-    Route{"GET", "/v1/models", list_models},
-    Route{"GET", "/v1/models/{name}", get_model},
-    Route{"GET", "/healthz", health},
-    Route{"GET", "/openapi.json", get_openapi},
+    Route{"POST", "/v1/files", Permission::files, create_file, true},
+    Route{"GET", "/v1/files", Permission::files, list_files},
+    Route{"GET", "/v1/files/{id}", Permission::files, get_file},
+    Route{"DELETE", "/v1/files/{id}", Permission::files, delete_file},
+    Route{"GET", "/v1/files/{id}/content", Permission::files, get_file_content},
+    Route{"POST", "/v1/uploads", Permission::files, create_upload, true},
+    Route{"POST", "/v1/uploads/{id}/parts", Permission::files, create_part, true},
+    Route{"POST", "/v1/uploads/{id}/complete", Permission::files, complete_upload, true},
+    Route{"POST", "/v1/uploads/{id}/cancel", Permission::files, cancel_upload},
+    Route{"POST", "/v1/batches", Permission::batches, create_batch, true},
+    Route{"GET", "/v1/batches", Permission::batches, list_batches},
+    Route{"GET", "/v1/batches/{id}", Permission::batches, get_batch},
+    Route{"POST", "/v1/batches/{id}", Permission::batches, update_batch},
+    Route{"POST", "/v1/batches/{id}/cancel", Permission::batches, cancel_batch},
+    Route{"POST", "/v1/batches/{id}/retry", Permission::batches, retry_batch, true},
+    Route{"POST", "/v1/batches/{id}/pause", Permission::batches, pause_batch},
+    Route{"POST", "/v1/batches/{id}/resume", Permission::batches, resume_batch},
+    Route{"GET", "/v1/batches/{id}/results", Permission::batches, follow_results},
+    Route{"GET", "/v1/batches/{id}/events", Permission::batches, follow_events},
+    Route{"GET", "/v1/queue", Permission::batches, get_queue},
+    Route{"GET", "/v1/models", Permission::any, list_models},
+    Route{"GET", "/v1/models/{name}", Permission::any, get_model},
+    Route{"GET", "/healthz", Permission::open, health},
+    Route{"GET", "/openapi.json", Permission::open, get_openapi},
 };
 
 // What {id} or {name} stands for in `path`, empty for a route without one; nothing when the route is another.
@@ -118,7 +128,7 @@ void add_headers(Response& response, const std::string& request_id, Millis took)
   response.headers.add("openai-processing-ms", std::to_string(took.count()));
 }
 
-Task<Response> route(Services& services, Request& request) {
+Task<Response> route(Services& services, Request& request, const std::string& request_id) {
   std::string allowed;
   const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
   for (const Route& candidate : kRoutes) {
@@ -133,7 +143,7 @@ Task<Response> route(Services& services, Request& request) {
     if (candidate.brings_work) {
       if (auto refused = refuse_work(services)) co_return std::move(*refused);
     }
-    Context context{services, request, std::move(*id)};
+    Context context{services, request, std::move(*id), {}, request_id};
     co_return co_await candidate.handler(context);
   }
   if (allowed.empty())
@@ -162,7 +172,7 @@ Task<Response> dispatch(Services& services, Request& request) {
   const std::string request_id = random_id("req_");
   Response response;
   try {
-    response = co_await route(services, request);
+    response = co_await route(services, request, request_id);
   } catch (const ClientGone&) {
     throw;
   } catch (const HttpError& e) {
@@ -202,7 +212,15 @@ Response error_response(const Error& error) {
       status = 413;
       break;
     case Error::Kind::queue_full:
+    case Error::Kind::too_many_requests:
+    case Error::Kind::quota_exceeded:
       status = 429;
+      break;
+    case Error::Kind::unauthorized:
+      status = 401;
+      break;
+    case Error::Kind::forbidden:
+      status = 403;
       break;
     case Error::Kind::no_space:
       status = 507;
@@ -213,8 +231,11 @@ Response error_response(const Error& error) {
   }
   Response response = json_response(wire::to_json(error), status);
   // Official clients retry 409, which changes nothing here, and give up on long waits.
-  if (status == 409 || status == 507) response.headers.add("x-should-retry", "false");
-  if (status == 429 || status == 503) response.headers.add("Retry-After", "10");
+  if (status == 409 || status == 507 || error.kind == Error::Kind::quota_exceeded) {
+    response.headers.add("x-should-retry", "false");
+  } else if (status == 429 || status == 503) {
+    response.headers.add("Retry-After", error.kind == Error::Kind::too_many_requests ? "1" : "10");
+  }
   return response;
 }
 

@@ -89,7 +89,8 @@ Task<bool> join_parts(Services& services, const std::vector<UploadPart>& parts, 
 
 Task<Result<Upload>> find_pending(Context& c) {
   const Timestamp now = c.services.clock.now();
-  co_return co_await c.services.db.read([&](Store& store) { return store.pending_upload({c.id}, now); });
+  co_return co_await c.services.db.read(
+      [&](Store& store) { return store.pending_upload(c.caller.project, {c.id}, now); });
 }
 
 }  // namespace
@@ -107,15 +108,16 @@ Task<Response> create_upload(Context& c) {
   }
   Upload upload;
   upload.id = {random_id("upload_")};
+  upload.project = c.caller.project;
   upload.file = *file;
   upload.created_at = c.services.clock.now();
   upload.expires_at = upload.created_at + kUploadExpiresAfter;
-  const auto key = idempotency_key(c.request, body);
+  const auto key = idempotency_key(c.caller.project, c.request, body);
   if (!key) co_return error_response(key.error());
   const auto created = co_await c.services.db.write([&](Store& store) {
     return create_once<Upload>(
         store, *key, upload.created_at,
-        [&](const std::string& made) { return store.find_upload({made}, upload.created_at); },
+        [&](const std::string& made) { return store.find_upload(upload.project, {made}, upload.created_at); },
         [&]() -> Result<Upload> {
           store.insert_upload(upload);
           return upload;
@@ -148,7 +150,8 @@ Task<Response> create_part(Context& c) {
   co_await blocking(c.services.io, [&] { writer->commit(); });
   const auto remove = [&] { remove_blob(c.services.blobs, part.id.value); };
   const auto inserted = co_await store_rows(
-      c.services.db, c.services.io, [&](Store& store) { return store.insert_part(part, c.services.clock.now()); },
+      c.services.db, c.services.io,
+      [&](Store& store) { return store.insert_part(upload->project, part, c.services.clock.now()); },
       [&](Store& store) {
         const auto parts = store.upload_parts(part.upload_id);
         return std::any_of(parts.begin(), parts.end(), [&](const UploadPart& one) { return one.id == part.id; });
@@ -172,8 +175,9 @@ Task<Response> complete_upload(Context& c) {
   if (!parts) co_return error_response(parts.error());
 
   const FileId id{random_id("file-")};
-  const auto receiver = co_await blocking(
-      c.services.io, [&] { return std::make_unique<FileReceiver>(c.services, id, upload->file.purpose == "batch"); });
+  const auto receiver = co_await blocking(c.services.io, [&] {
+    return std::make_unique<FileReceiver>(c.services, upload->project, id, upload->file.purpose == "batch");
+  });
   std::optional<Md5> md5;
   if (asked->md5) md5.emplace();
   const bool whole = co_await join_parts(c.services, *parts, *receiver, md5 ? &*md5 : nullptr);
@@ -195,7 +199,7 @@ Task<Response> complete_upload(Context& c) {
   const auto ended = co_await store_rows(
       c.services.db, c.services.io,
       [&](Store& store) { return store.complete_upload(upload->id, file, c.services.clock.now()); },
-      [&](Store& store) { return store.find_file(id, file.created_at).has_value(); }, remove);
+      [&](Store& store) { return store.find_file(file.project, id, file.created_at).has_value(); }, remove);
   if (!ended) {  // another request was quicker
     co_await blocking(c.services.io, remove);
     co_return error_response(ended.error());
@@ -207,8 +211,8 @@ Task<Response> complete_upload(Context& c) {
 }
 
 Task<Response> cancel_upload(Context& c) {
-  const auto ended =
-      co_await c.services.db.write([&](Store& store) { return store.cancel_upload({c.id}, c.services.clock.now()); });
+  const auto ended = co_await c.services.db.write(
+      [&](Store& store) { return store.cancel_upload(c.caller.project, {c.id}, c.services.clock.now()); });
   if (!ended) co_return error_response(ended.error());
   co_await blocking(c.services.io, [&] { remove_parts(c.services.blobs, ended->parts); });
   co_return json_response(wire::to_json(ended->upload));

@@ -12,12 +12,16 @@ struct Error {
   enum class Kind {
     invalid_request,  // mend the request
     not_found,
-    conflict,    // right request, wrong state
-    key_reused,  // an Idempotency-Key that stands for another request
-    too_large,   // past a limit in bytes
-    queue_full,  // come back later
-    no_space,    // the disk is full
-    unavailable  // a part that is needed is away
+    conflict,           // right request, wrong state
+    key_reused,         // an Idempotency-Key that stands for another request
+    too_large,          // past a limit in bytes
+    queue_full,         // come back later
+    too_many_requests,  // come back in a moment
+    quota_exceeded,     // remove something of yours, or wait until it has ended
+    unauthorized,       // send a key that is known
+    forbidden,          // this one may not
+    no_space,           // the disk is full
+    unavailable         // a part that is needed is away
   };
 
   Kind kind;

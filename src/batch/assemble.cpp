@@ -56,7 +56,8 @@ struct Assembler::Sink {
                 .purpose = "batch_output",
                 .bytes = writer->size(),
                 .created_at = now,
-                .expires_at = now + after};
+                .expires_at = now + after,
+                .project = batch.project};
   }
 
   FileId id;

@@ -327,12 +327,12 @@ TEST(DispatcherTest, ASuspectIsNotSentWhenItsBatchWasPausedOrDrainedWhileItWaite
     engine.release(1);
     ASSERT_TRUE(process.until([&] { return deaths == 3; }));
     // Its batch is paused until a line of the other is under way.
-    process.write([&](Store& store) { store.set_paused(killer, process.clock.now()).value(); });
+    process.write([&](Store& store) { store.set_paused(kDefaultProject, killer, process.clock.now()).value(); });
     process.dispatcher.set_paused(killer, true);
     engine.set_ready(true);
     ASSERT_TRUE(process.until([&] { return engine.in_flight() == 1; }));
     ASSERT_EQ(engine.bodies.back(), request_body(1));
-    process.write([&](Store& store) { store.set_paused(killer, std::nullopt).value(); });
+    process.write([&](Store& store) { store.set_paused(kDefaultProject, killer, std::nullopt).value(); });
     process.dispatcher.set_paused(killer, false);
     process.settle();  // the suspect has its slot now, and waits for the other line
     ASSERT_EQ(process.engines.in_flight(), 2);
@@ -341,10 +341,10 @@ TEST(DispatcherTest, ASuspectIsNotSentWhenItsBatchWasPausedOrDrainedWhileItWaite
     TaskGroup group(process.loop);
     std::exception_ptr failure;
     if (pausing) {
-      process.write([&](Store& store) { store.set_paused(killer, process.clock.now()).value(); });
+      process.write([&](Store& store) { store.set_paused(kDefaultProject, killer, process.clock.now()).value(); });
       process.dispatcher.set_paused(killer, true);
     } else {
-      process.write([&](Store& store) { store.request_cancel(killer, process.clock.now()).value(); });
+      process.write([&](Store& store) { store.request_cancel(kDefaultProject, killer, process.clock.now()).value(); });
       group.spawn("draining", keep_result(process.dispatcher.drain(killer, Millis{30'000}), failure));
     }
     process.settle();
@@ -520,7 +520,7 @@ TEST(DispatcherTest, DrainingDropsWhatWaitsAndSavesWhatIsUnderWay) {
   const BatchId id = process.submit_running(input_lines(0, 40));
   const BatchId other = process.submit_running(input_lines(40, 44));
   ASSERT_TRUE(process.until([&] { return engine.in_flight() == 3; }));
-  process.write([&](Store& store) { store.request_cancel(id, process.clock.now()).value(); });
+  process.write([&](Store& store) { store.request_cancel(kDefaultProject, id, process.clock.now()).value(); });
   bool drained = false;
   TaskGroup group(process.loop);
   std::exception_ptr failure;
@@ -557,7 +557,7 @@ TEST(DispatcherTest, ALineThatPausesIsNotSentAfterItsBatchWasDrained) {
   process.start_dispatcher();
   const BatchId id = process.submit_running(input_lines(0, 3));
   ASSERT_TRUE(process.until([&] { return engine.bodies.size() == 3 && engine.in_flight() == 0; }));
-  process.write([&](Store& store) { store.request_cancel(id, process.clock.now()).value(); });
+  process.write([&](Store& store) { store.request_cancel(kDefaultProject, id, process.clock.now()).value(); });
   run_task(process.loop, process.dispatcher.drain(id, Millis{0}));
   const std::size_t sent = engine.bodies.size();
   process.advance(Millis{60'000});

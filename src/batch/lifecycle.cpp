@@ -123,7 +123,8 @@ Task<> Lifecycle::drive(BatchId id) {
 Task<Lifecycle::Checked> Lifecycle::check_input(const Batch& batch) {
   ValidationRules rules{
       .endpoint = batch.endpoint, .lines_max = options_.batch_lines_max, .models = engines_.known_models()};
-  const auto file = co_await db_.read([&](Store& store) { return store.find_file(batch.input_file_id, clock_.now()); });
+  const auto file = co_await db_.read(
+      [&](Store& store) { return store.find_file(batch.project, batch.input_file_id, clock_.now()); });
   if (file && file->checked && file->checked->endpoint == rules.endpoint &&
       (rules.lines_max == 0 || file->checked->lines <= rules.lines_max) &&
       (!rules.models || rules.models->contains(file->checked->model))) {

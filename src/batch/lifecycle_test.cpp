@@ -154,7 +154,7 @@ TEST(LifecycleTest, ABatchThatIsCancelledBeforeItsValidationEndsCancelled) {
   Process process(disk, saving_at_once());
   process.add_engine();
   const BatchId id = process.submit(input_lines(0, 5));
-  process.write([&](Store& store) { store.request_cancel(id, process.clock.now()).value(); });
+  process.write([&](Store& store) { store.request_cancel(kDefaultProject, id, process.clock.now()).value(); });
   process.start();
   ASSERT_TRUE(process.until_ended(id));
   const Batch batch = process.batch(id);
@@ -168,7 +168,7 @@ TEST(LifecycleTest, ABadInputOfABatchThatIsCancelledBeforeItsValidationDoesNotMa
   Process process(disk, saving_at_once());
   process.add_engine();
   const BatchId id = process.submit(input_lines(0, 5) + "bad\n");
-  process.write([&](Store& store) { store.request_cancel(id, process.clock.now()).value(); });
+  process.write([&](Store& store) { store.request_cancel(kDefaultProject, id, process.clock.now()).value(); });
   process.start();
   ASSERT_TRUE(process.until_ended(id));
   EXPECT_EQ(process.batch(id).status, cancelled);
@@ -379,7 +379,7 @@ TEST(LifecycleTest, EveryStatusGoesOnAfterARestart) {
         killed.write([&](Store& store) { store.advance(id, in_progress, finalizing, killed.clock.now()); });
       }
       if (status == cancelling) {
-        killed.write([&](Store& store) { store.request_cancel(id, killed.clock.now()).value(); });
+        killed.write([&](Store& store) { store.request_cancel(kDefaultProject, id, killed.clock.now()).value(); });
       }
       EXPECT_EQ(engine.bodies.size(), status == finalizing ? 6u : 0u);
     }
@@ -542,7 +542,7 @@ TEST(LifecycleTest, AFileThatWasCheckedAsItCameIsNotReadAgain) {
   const auto submit = [&](CheckedInput checked) {
     const BatchId id = process.submit(input_lines(0, 3));
     process.write([&](Store& store) {
-      File file = store.find_file(store.find_batch(id)->input_file_id, process.clock.now()).value();
+      File file = store.find_file(kDefaultProject, store.find_batch(id)->input_file_id, process.clock.now()).value();
       file.id.value += "-checked";
       file.checked = checked;
       store.insert_file(file);
@@ -601,7 +601,7 @@ TEST(LifecycleTest, AServerWithoutAWorkerValidatesAndWaits) {
   Lifecycle alone(process.loop, process.clock, disk.db, *disk.blobs, process.engines, nullptr,
                   {.process = process.name, .scratch_directory = disk.folder.path()});
   const BatchId id = process.submit_running(input_lines(0, 2));
-  process.write([&](Store& store) { store.request_cancel(id, process.clock.now()).value(); });
+  process.write([&](Store& store) { store.request_cancel(kDefaultProject, id, process.clock.now()).value(); });
   alone.start(id);
   ASSERT_TRUE(process.until_ended(id));
   EXPECT_EQ(process.batch(id).status, cancelled);

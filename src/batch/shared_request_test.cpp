@@ -192,7 +192,7 @@ TEST(DedupeTest, ADrainTakesThemToo) {
   const BatchId id = process.submit_running(asking("aaaa"), deduped());
   ASSERT_TRUE(process.until([&] { return engine.in_flight() == 1; }));
   process.settle();
-  process.write([&](Store& store) { store.request_cancel(id, process.clock.now()).value(); });
+  process.write([&](Store& store) { store.request_cancel(kDefaultProject, id, process.clock.now()).value(); });
   run_task(process.loop, process.dispatcher.drain(id, Millis{0}));
   EXPECT_EQ(engine.in_flight(), 0);
   EXPECT_EQ(process.remaining(id), 4);

@@ -435,18 +435,19 @@ class World {
     if (!may_[kind]) return;
     const Timestamp wall = server->clock.now();
     if (kind == cancel && draw_.one_in(3)) {
-      if (!store([&](Store& s) { return s.request_cancel(job.id, wall).has_value(); })) return;
+      if (!store([&](Store& s) { return s.request_cancel(kDefaultProject, job.id, wall).has_value(); })) return;
       tell("cancel {}", job.id.value);
       server->lifecycle.notify(job.id);
     } else if (kind == pause) {
       const bool paused = draw_.one_in(2);
-      if (!store(
-              [&](Store& s) { return s.set_paused(job.id, paused ? std::optional(wall) : std::nullopt).has_value(); }))
+      if (!store([&](Store& s) {
+            return s.set_paused(kDefaultProject, job.id, paused ? std::optional(wall) : std::nullopt).has_value();
+          }))
         return;
       tell("{} {}", paused ? "pause" : "resume", job.id.value);
       server->lifecycle.set_paused(job.id, paused);
     } else if (kind == priority) {
-      store([&](Store& s) { return s.set_priority(job.id, draw_.between(-1, 1)).has_value(); });
+      store([&](Store& s) { return s.set_priority(kDefaultProject, job.id, draw_.between(-1, 1)).has_value(); });
     } else if (kind == retry && jobs_.size() < 8) {
       Batch batch;
       batch.id = new_id();
@@ -562,7 +563,7 @@ class World {
       node.session->loses_reply_of.reset();
     }
     for (const Job& job : jobs_) {
-      if (store([&](Store& s) { return s.set_paused(job.id, std::nullopt).has_value(); })) {
+      if (store([&](Store& s) { return s.set_paused(kDefaultProject, job.id, std::nullopt).has_value(); })) {
         nodes_[0].process->lifecycle.set_paused(job.id, false);
       }
     }
@@ -653,7 +654,8 @@ class World {
       const auto& id = is_output ? batch.output_file_id : batch.error_file_id;
       if (!id) continue;
       check(blobs_.contains(id->value) && !blobs_[id->value]->empty(), "{}: a file is not there, or empty", name);
-      check(store([&](Store& s) { return s.find_file(*id, batch.created_at).has_value(); }), "{}: no such file", name);
+      check(store([&](Store& s) { return s.find_file(kDefaultProject, *id, batch.created_at).has_value(); }),
+            "{}: no such file", name);
       int last = -1;
       for (const std::string& line : split_lines(*blobs_[id->value])) {
         ++(is_output ? counts.completed : counts.failed);

@@ -126,7 +126,8 @@ class Run {
 
  private:
   Task<BatchId> find_or_create() {
-    const auto batches = co_await services_.db.read([](Store& store) { return store.list_batches(std::nullopt, 1); });
+    const auto batches =
+        co_await services_.db.read([](Store& store) { return store.list_batches(kDefaultProject, std::nullopt, 1); });
     if (!batches->items.empty()) {
       const Batch& batch = batches->items.front();
       const std::string hash = read_input(options_.input, [](std::string_view) {});

@@ -20,10 +20,14 @@ struct Id {
   std::string value;
   auto operator<=>(const Id&) const = default;
 };
-using FileId = Id<struct FileTag>;      // "file-…"
-using BatchId = Id<struct BatchTag>;    // "batch_…"
-using UploadId = Id<struct UploadTag>;  // "upload_…"
-using PartId = Id<struct PartTag>;      // "part_…"
+using FileId = Id<struct FileTag>;        // "file-…"
+using BatchId = Id<struct BatchTag>;      // "batch_…"
+using UploadId = Id<struct UploadTag>;    // "upload_…"
+using PartId = Id<struct PartTag>;        // "part_…"
+using ProjectId = Id<struct ProjectTag>;  // "proj_…"
+
+// Whose is what comes without a key; it is always there.
+inline const ProjectId kDefaultProject{"proj_default"};
 
 // What the check of an input file found, where it found no fault.
 struct CheckedInput {
@@ -40,6 +44,7 @@ struct File {
   Timestamp created_at{};
   std::optional<Timestamp> expires_at;
   std::optional<CheckedInput> checked = std::nullopt;  // its plan is a blob beside it
+  ProjectId project = kDefaultProject;
 };
 
 // What a client says of a file that it brings, whole or in parts.
@@ -65,6 +70,7 @@ struct Upload {
   UploadStatus status = UploadStatus::pending;
   Timestamp created_at{}, expires_at{};
   std::optional<FileId> file_id;  // once it is completed
+  ProjectId project = kDefaultProject;
 };
 
 // Its bytes are the blob of that id.
@@ -121,6 +127,7 @@ using Metadata = std::vector<std::pair<std::string, std::string>>;
 
 struct Batch {
   BatchId id;
+  ProjectId project = kDefaultProject;
   FileId input_file_id;
   std::int64_t input_bytes = 0;   // 0 once the file is deleted
   std::string endpoint;           // "/v1/chat/completions", …
@@ -194,6 +201,7 @@ struct ClaimedSpan {
   FileId input_file_id;
   std::string endpoint, model;
   bool dedupe = false;  // as in Batch
+  ProjectId project = kDefaultProject;
 };
 
 // One line's end, inside a result group.

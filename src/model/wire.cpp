@@ -356,6 +356,8 @@ std::string to_json(const Error& error) {
   std::string_view type = "invalid_request_error";
   switch (error.kind) {
     case Error::Kind::queue_full:
+    case Error::Kind::too_many_requests:
+    case Error::Kind::quota_exceeded:
       type = "rate_limit_error";
       break;
     case Error::Kind::no_space:

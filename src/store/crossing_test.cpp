@@ -259,9 +259,10 @@ TEST_F(CrossingTest, AFileThatABatchIsAboutToReadIsNotRemoved) {
     first->begin();
     Store store(*first);
     store.lock_queue();
-    ASSERT_TRUE(store.find_file(file.id, kNow));
+    ASSERT_TRUE(store.find_file(kDefaultProject, file.id, kNow));
     auto removed = cross([&](Store& other) {
-      return expires ? !other.expire_files(kNow + Millis{5}).empty() : other.delete_file(file.id, kNow).has_value();
+      return expires ? !other.expire_files(kNow + Millis{5}).empty()
+                     : other.delete_file(kDefaultProject, file.id, kNow).has_value();
     });
     ASSERT_TRUE(store.insert_batch(batch, {0, 0}));
     first->commit();
@@ -272,25 +273,27 @@ TEST_F(CrossingTest, AFileThatABatchIsAboutToReadIsNotRemoved) {
 TEST_F(CrossingTest, APartThatComesWhileItsUploadEndsIsEitherTakenOrRefused) {
   const auto add = [&](const std::string& name) {
     sql::transaction(*first, [&] {
-      Store(*first).insert_upload({.id = {name},
-                                   .file = {"in.jsonl", "batch", 30, std::nullopt},
-                                   .status = UploadStatus::pending,
-                                   .created_at = kNow,
-                                   .expires_at = kNow + std::chrono::hours(1),
-                                   .file_id = std::nullopt});
+      Upload upload;
+      upload.id = {name};
+      upload.file = {"in.jsonl", "batch", 30, std::nullopt};
+      upload.created_at = kNow;
+      upload.expires_at = kNow + std::chrono::hours(1);
+      Store(*first).insert_upload(upload);
     });
   };
   add("upload_1");
   first->begin();
-  ASSERT_TRUE(Store(*first).insert_part({{"part_1"}, {"upload_1"}, 10, kNow}, kNow));
-  auto cancelled = cross([](Store& store) { return store.cancel_upload({"upload_1"}, kNow); });
+  ASSERT_TRUE(Store(*first).insert_part(kDefaultProject, {{"part_1"}, {"upload_1"}, 10, kNow}, kNow));
+  auto cancelled = cross([](Store& store) { return store.cancel_upload(kDefaultProject, {"upload_1"}, kNow); });
   first->commit();
   EXPECT_EQ(cancelled.get()->parts, std::vector<PartId>{{"part_1"}});
 
   add("upload_2");
   first->begin();
-  ASSERT_TRUE(Store(*first).cancel_upload({"upload_2"}, kNow));
-  auto inserted = cross([](Store& store) { return store.insert_part({{"part_2"}, {"upload_2"}, 10, kNow}, kNow); });
+  ASSERT_TRUE(Store(*first).cancel_upload(kDefaultProject, {"upload_2"}, kNow));
+  auto inserted = cross([](Store& store) {
+    return store.insert_part(kDefaultProject, {{"part_2"}, {"upload_2"}, 10, kNow}, kNow);
+  });
   first->commit();
   EXPECT_FALSE(inserted.get());
 }

@@ -32,7 +32,7 @@ INSTANTIATE_TEST_SUITE_P(On, DbTest, testing::ValuesIn(drivers()), driver_name);
 
 Task<> write_and_read(Db& db, File file, bool& done) {
   co_await db.write([&](Store& s) { s.insert_file(file); });
-  const auto found = co_await db.read([&](Store& s) { return s.find_file(file.id, kNow); });
+  const auto found = co_await db.read([&](Store& s) { return s.find_file(kDefaultProject, file.id, kNow); });
   done = found && found->filename == file.filename;
 }
 
@@ -58,7 +58,7 @@ Task<> fail_half_way(Db& db, File file, bool& done) {
   } catch (const std::runtime_error&) {
     thrown = true;
   }
-  done = thrown && !co_await db.read([&](Store& s) { return s.find_file(file.id, kNow); });
+  done = thrown && !co_await db.read([&](Store& s) { return s.find_file(kDefaultProject, file.id, kNow); });
 }
 
 TEST_P(DbTest, AWriteThatThrowsLeavesNothing) {
@@ -92,7 +92,7 @@ TEST_P(DbTest, AReadDoesNotWaitForAWriter) {
 }
 
 Task<> find(Db& db, FileId id, bool& done) {
-  done = (co_await db.read([&](Store& s) { return s.find_file(id, kNow); })).has_value();
+  done = (co_await db.read([&](Store& s) { return s.find_file(kDefaultProject, id, kNow); })).has_value();
 }
 
 TEST_P(DbTest, WhatWasCommittedIsThereAfterReopening) {
@@ -170,7 +170,7 @@ TEST_P(PostgresDbTest, AWriteThatCrossedAnotherRunsAgain) {
       const auto twin = database.open();
       sql::transaction(*twin, [&] { Store(*twin).insert_file(file("file-1")); });
     }
-    if (!store.find_file({"file-1"}, kNow) || runs == 1) store.insert_file(file("file-1"));
+    if (!store.find_file(kDefaultProject, {"file-1"}, kNow) || runs == 1) store.insert_file(file("file-1"));
   };
   run_task(loop, db.write(insert));
   EXPECT_EQ(runs, 2);

@@ -24,6 +24,7 @@ struct FileQuery {
   std::int64_t limit = 10'000;
   bool ascending = false;
   std::optional<std::string> purpose;
+  ProjectId project = kDefaultProject;
 };
 
 // An upload that takes no more parts, and the parts that it had: the caller removes their blobs after the commit.
@@ -40,7 +41,7 @@ struct QueueLimits {
 
 // A create that its client may send again without its being done again.
 struct IdempotencyKey {
-  std::string key;      // the client's, behind the route: each route has keys of its own
+  std::string key;      // the client's, behind project and route: each has keys of its own
   std::string request;  // a hash of what is asked for
 };
 
@@ -103,6 +104,9 @@ struct SchemaScript {
 //
 // Moves of a batch are compare-and-set: of two that cross, one wins and the other is told.
 //
+// What takes a project with a client's id knows only what is that project's: of all else it says what it says of an
+// unknown id.
+//
 // Where transactions of several sessions could cross, these locks keep them apart, taken in this order:
 // - `lock("key …")`: of an idempotency key, from recall() on.
 // - `lock("queue")`: who inserts batches or removes files, so that the queue's limits hold and no batch is left without
@@ -114,6 +118,9 @@ struct SchemaScript {
 class Store {
  public:
   explicit Store(sql::Connection& connection) : sql_(connection) {}
+
+  // For Access and Outbox, whose statements are part of the same transaction.
+  sql::Connection& connection() { return sql_; }
 
   // Brings an empty database, or that of an earlier release, to this program's schema. Throws UsageError when it is
   // newer, and not made for this program to go on with.
@@ -129,14 +136,14 @@ class Store {
 
   // --- files and uploads; `now` is when it is asked, since what is late has expired whether or not anybody has noticed
   void insert_file(const File& file);
-  std::optional<File> find_file(const FileId& id, Timestamp now);
+  std::optional<File> find_file(const ProjectId& project, const FileId& id, Timestamp now);
   // With those that have expired and are not removed yet.
   std::vector<FileId> all_file_ids();
   // Error not_found when `after` was never a file; a removed one still marks its place.
   Result<Page<File>> list_files(const FileQuery& query, Timestamp now);
   // Error not_found, or invalid_request with code file_in_use while an unfinished batch reads it. The caller removes
   // the blobs after the commit.
-  Result<void> delete_file(const FileId& id, Timestamp now);
+  Result<void> delete_file(const ProjectId& project, const FileId& id, Timestamp now);
   // Removes those that have expired and tells which they were, for the caller to remove their blobs. One that an
   // unfinished batch reads stays until that has ended.
   std::vector<FileId> expire_files(Timestamp now);
@@ -144,17 +151,17 @@ class Store {
   std::optional<Timestamp> next_file_expiry();
 
   void insert_upload(const Upload& upload);
-  std::optional<Upload> find_upload(const UploadId& id, Timestamp now);
+  std::optional<Upload> find_upload(const ProjectId& project, const UploadId& id, Timestamp now);
   // Error not_found, or invalid_request saying how it has ended. So for all that need a pending one.
-  Result<Upload> pending_upload(const UploadId& id, Timestamp now);
-  Result<void> insert_part(const UploadPart& part, Timestamp now);
+  Result<Upload> pending_upload(const ProjectId& project, const UploadId& id, Timestamp now);
+  Result<void> insert_part(const ProjectId& project, const UploadPart& part, Timestamp now);
   std::vector<UploadPart> upload_parts(const UploadId& id);
   // Of all uploads: they name the blobs that are wanted.
   std::vector<PartId> all_part_ids();
-  // pending -> completed, and inserts the file.
+  // pending -> completed, and inserts the file, which is of the same project.
   Result<EndedUpload> complete_upload(const UploadId& id, const File& file, Timestamp now);
   // pending -> cancelled.
-  Result<EndedUpload> cancel_upload(const UploadId& id, Timestamp now);
+  Result<EndedUpload> cancel_upload(const ProjectId& project, const UploadId& id, Timestamp now);
   // Moves those that are late to expired.
   std::vector<EndedUpload> expire_uploads(Timestamp now);
   // When the next pending one will have expired.
@@ -175,10 +182,13 @@ class Store {
   Result<void> insert_batch(const Batch& batch, const QueueLimits& limits);
   // With counts and usage summed over its spans.
   std::optional<Batch> find_batch(const BatchId& id);
+  // The same of one that is this project's, for who has the id from a client.
+  std::optional<Batch> find_batch(const ProjectId& project, const BatchId& id);
   // Newest first. Error not_found when `after` is unknown.
-  Result<Page<Batch>> list_batches(const std::optional<BatchId>& after, std::int64_t limit);
-  // Inserts `batch`, which has an id and a time of creation, to run those lines of `id` again that have no good answer;
-  // all else is as it was there. Error not_found, queue_full, or conflict saying why there is nothing to run.
+  Result<Page<Batch>> list_batches(const ProjectId& project, const std::optional<BatchId>& after, std::int64_t limit);
+  // Inserts `batch`, which has an id, a project and a time of creation, to run those lines of `id`, of that project,
+  // again that have no good answer; all else is as it was there. Error not_found, queue_full, or conflict saying why
+  // there is nothing to run.
   Result<Batch> retry_batch(const BatchId& id, Batch batch, const QueueLimits& limits);
   bool has_unfinished_batches();
   // All that have not ended, in the order in which they are served: priority, then deadline, then arrival.
@@ -190,10 +200,10 @@ class Store {
   // Those of queue() that have lines to run now, in its order.
   std::vector<Demand> demands(Timestamp now);
   // Error not_found, or conflict when it has ended.
-  Result<Batch> set_priority(const BatchId& id, int priority);
+  Result<Batch> set_priority(const ProjectId& project, const BatchId& id, int priority);
   // Pauses it, or lets it go on when `since` is nothing; no change when it is so already. Error not_found, or conflict
   // when it has ended or soon will.
-  Result<Batch> set_paused(const BatchId& id, std::optional<Timestamp> since);
+  Result<Batch> set_paused(const ProjectId& project, const BatchId& id, std::optional<Timestamp> since);
   // Moves from `from` to `to` and sets the time of `to`; false when the batch is not in `from` (any more).
   bool advance(const BatchId& id, BatchStatus from, BatchStatus to, Timestamp now);
   // Whether this process sees the batch to its end, from here to the end of the transaction.
@@ -208,7 +218,7 @@ class Store {
   bool start_batch(const BatchId& id, const std::string& model, std::int64_t total);
   // An unfinished batch becomes `cancelling`; one that is cancelling or cancelled is returned as it is. Error
   // not_found, or conflict when it has ended otherwise.
-  Result<Batch> request_cancel(const BatchId& id, Timestamp now);
+  Result<Batch> request_cancel(const ProjectId& project, const BatchId& id, Timestamp now);
   // `from` -> finish.status: inserts the files, freezes counts and usage and removes the spans. False when the batch is
   // not in `from`, and then nothing is changed.
   bool finish_batch(const BatchId& id, BatchStatus from, const Finish& finish, Timestamp now);
@@ -274,10 +284,10 @@ class Store {
  private:
   void insert_spans(std::int64_t batch_seq, std::int64_t total);
   std::optional<std::vector<ClaimedSpan>> claim_once(const Claim& claim, Timestamp now);
-  void remember_removed(const FileId& id, std::int64_t seq);
+  void remember_removed(const FileId& id, std::int64_t seq, const ProjectId& project);
   std::vector<PartId> remove_parts(const UploadId& id);
-  Result<EndedUpload> end_upload(const UploadId& id, UploadStatus end, const std::optional<FileId>& file,
-                                 Timestamp now);
+  Result<EndedUpload> end_upload(const ProjectId& project, const UploadId& id, UploadStatus end,
+                                 const std::optional<FileId>& file, Timestamp now);
 
   sql::Connection& sql_;
 };

@@ -40,7 +40,7 @@ constexpr const char* kBatchColumns =
     "metadata, output_expires_after, priority, dedupe, model, retry_of, status, total, completed, failed, "
     "input_tokens, cached_tokens, output_tokens, reasoning_tokens, errors, error_total, "
     "output_file_id, error_file_id, created_ms, expires_ms, in_progress_ms, finalizing_ms, completed_ms, failed_ms, "
-    "expired_ms, cancelling_ms, cancelled_ms, paused_ms, driver";
+    "expired_ms, cancelling_ms, cancelled_ms, paused_ms, driver, project";
 
 Batch read_batch(const sql::Row& row) {
   int column = 1;
@@ -70,6 +70,7 @@ Batch read_batch(const sql::Row& row) {
   for (const StatusTime& time : kStatusTimes) batch.*time.member = time_at(row, column++);
   batch.paused_at = time_at(row, column++);
   batch.driver = text_at(row, column++);
+  batch.project.value = row.text(column++);
   return batch;
 }
 
@@ -139,12 +140,12 @@ Result<void> Store::insert_batch(const Batch& batch, const QueueLimits& limits) 
   if (batch.retry_of) retry_of = batch.retry_of->value;
   sql_.execute(
       "INSERT INTO batches (id, input_file_id, endpoint, completion_window, metadata, output_expires_after,"
-      " priority, dedupe, model, retry_of, status, total, created_ms, expires_ms, driver)"
-      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+      " priority, dedupe, model, retry_of, status, total, created_ms, expires_ms, driver, project)"
+      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
       {batch.id.value, batch.input_file_id.value, batch.endpoint, batch.completion_window, value_of(metadata),
        value_of(batch.output_expires_after_seconds), std::int64_t{batch.priority}, std::int64_t{batch.dedupe},
        value_of(batch.model), value_of(retry_of), to_string(batch.status), batch.counts.total, to_ms(batch.created_at),
-       to_ms(batch.expires_at), value_of(batch.driver)});
+       to_ms(batch.expires_at), value_of(batch.driver), batch.project.value});
   return {};
 }
 
@@ -154,18 +155,27 @@ std::optional<Batch> Store::find_batch(const BatchId& id) {
   return std::move(found.front());
 }
 
-Result<Page<Batch>> Store::list_batches(const std::optional<BatchId>& after, std::int64_t limit) {
+std::optional<Batch> Store::find_batch(const ProjectId& project, const BatchId& id) {
+  auto found = select_batches(sql_, "id = $1 AND project = $2", {id.value, project.value});
+  if (found.empty()) return std::nullopt;
+  return std::move(found.front());
+}
+
+Result<Page<Batch>> Store::list_batches(const ProjectId& project, const std::optional<BatchId>& after,
+                                        std::int64_t limit) {
   std::int64_t position = std::numeric_limits<std::int64_t>::max();
   if (after) {
     bool known = false;
-    sql_.execute("SELECT seq FROM batches WHERE id = $1", {after->value}, [&](const sql::Row& row) {
-      position = row.integer(0);
-      known = true;
-    });
+    sql_.execute("SELECT seq FROM batches WHERE id = $1 AND project = $2", {after->value, project.value},
+                 [&](const sql::Row& row) {
+                   position = row.integer(0);
+                   known = true;
+                 });
     if (!known) return no_such_batch(*after, "after");
   }
   Page<Batch> page;
-  page.items = select_batches(sql_, "seq < $1 ORDER BY seq DESC LIMIT $2", {position, limit + 1});
+  page.items = select_batches(sql_, "project = $3 AND seq < $1 ORDER BY seq DESC LIMIT $2",
+                              {position, limit + 1, project.value});
   page.has_more = static_cast<std::int64_t>(page.items.size()) > limit;
   if (page.has_more) page.items.pop_back();
   return page;
@@ -217,7 +227,7 @@ Result<Batch> Store::retry_batch(const BatchId& id, Batch batch, const QueueLimi
     return Error{Error::Kind::conflict, fmt::format("Cannot retry batch {}: {}.", id.value, why)};
   };
   lock_queue();
-  const std::optional<Batch> old = find_batch(id);
+  const std::optional<Batch> old = find_batch(batch.project, id);
   if (!old) return no_such_batch(id);
   if (!is_terminal(old->status)) {
     return conflict(fmt::format("its status is '{}'; wait until it has ended, or cancel it", to_string(old->status)));
@@ -226,8 +236,8 @@ Result<Batch> Store::retry_batch(const BatchId& id, Batch batch, const QueueLimi
     return conflict("its input file has faults; mend the file and create a new batch");
   }
   if (old->counts.completed == old->counts.total) return conflict("all of its lines were answered");
-  if (!find_file(old->input_file_id, batch.created_at)) return conflict("its input file was deleted");
-  if (old->output_file_id && !find_file(*old->output_file_id, batch.created_at))
+  if (!find_file(old->project, old->input_file_id, batch.created_at)) return conflict("its input file was deleted");
+  if (old->output_file_id && !find_file(old->project, *old->output_file_id, batch.created_at))
     return conflict("its output file was deleted");
 
   batch.retry_of = id;
@@ -244,25 +254,25 @@ Result<Batch> Store::retry_batch(const BatchId& id, Batch batch, const QueueLimi
   return *find_batch(batch.id);
 }
 
-Result<Batch> Store::set_priority(const BatchId& id, int priority) {
-  sql_.execute("UPDATE batches SET priority = $1 WHERE id = $2 AND " PENSTOCK_UNFINISHED,
-               {std::int64_t{priority}, id.value});
+Result<Batch> Store::set_priority(const ProjectId& project, const BatchId& id, int priority) {
+  sql_.execute("UPDATE batches SET priority = $1 WHERE id = $2 AND project = $3 AND " PENSTOCK_UNFINISHED,
+               {std::int64_t{priority}, id.value, project.value});
   notify(id);
-  std::optional<Batch> batch = find_batch(id);
+  std::optional<Batch> batch = find_batch(project, id);
   if (!batch) return no_such_batch(id);
   if (!is_terminal(batch->status)) return std::move(*batch);
   return Error{Error::Kind::conflict,
                fmt::format("Cannot change the priority of a batch with status '{}'.", to_string(batch->status))};
 }
 
-Result<Batch> Store::set_paused(const BatchId& id, std::optional<Timestamp> since) {
+Result<Batch> Store::set_paused(const ProjectId& project, const BatchId& id, std::optional<Timestamp> since) {
   // What is paused stays so since it was first asked for.
   sql_.execute(
       "UPDATE batches SET paused_ms = CASE WHEN CAST($1 AS BIGINT) IS NULL THEN NULL ELSE COALESCE(paused_ms, $1) END"
-      " WHERE id = $2 AND status IN ('validating', 'in_progress')",
-      {value_of(since), id.value});
+      " WHERE id = $2 AND project = $3 AND status IN ('validating', 'in_progress')",
+      {value_of(since), id.value, project.value});
   notify(id);
-  std::optional<Batch> batch = find_batch(id);
+  std::optional<Batch> batch = find_batch(project, id);
   if (!batch) return no_such_batch(id);
   if (batch->status == BatchStatus::validating || batch->status == BatchStatus::in_progress) return std::move(*batch);
   return Error{Error::Kind::conflict, fmt::format("Cannot {} a batch with status '{}'.", since ? "pause" : "resume",
@@ -328,13 +338,13 @@ void Store::insert_spans(std::int64_t batch_seq, std::int64_t total) {
       {batch_seq, total, span_lines(total)});
 }
 
-Result<Batch> Store::request_cancel(const BatchId& id, Timestamp now) {
+Result<Batch> Store::request_cancel(const ProjectId& project, const BatchId& id, Timestamp now) {
   sql_.execute(
       "UPDATE batches SET status = 'cancelling', cancelling_ms = $1, paused_ms = NULL"
-      " WHERE id = $2 AND status IN ('validating', 'in_progress', 'finalizing')",
-      {to_ms(now), id.value});
+      " WHERE id = $2 AND project = $3 AND status IN ('validating', 'in_progress', 'finalizing')",
+      {to_ms(now), id.value, project.value});
   notify(id);
-  std::optional<Batch> batch = find_batch(id);
+  std::optional<Batch> batch = find_batch(project, id);
   if (!batch) return no_such_batch(id);
   if (batch->status == BatchStatus::cancelling || batch->status == BatchStatus::cancelled) return std::move(*batch);
   return Error{Error::Kind::conflict, fmt::format("Cannot cancel a batch with status '{}'.", to_string(batch->status))};

@@ -5,11 +5,11 @@
 namespace penstock {
 
 // schema_1.sql and so on, put into the program by CMake
-extern const std::string_view kSchema1, kSchema1Postgres, kSchema2, kSchema3;
+extern const std::string_view kSchema1, kSchema1Postgres, kSchema2, kSchema3, kSchema4;
 
 void Store::migrate() {
   const std::string first = fmt::format("{}{}", kSchema1, kSchema1Postgres);
-  const SchemaScript scripts[] = {{first}, {kSchema2}, {kSchema3}};
+  const SchemaScript scripts[] = {{first}, {kSchema2}, {kSchema3}, {kSchema4}};
   migrate(scripts);
 }
 

@@ -110,7 +110,7 @@ std::optional<std::vector<ClaimedSpan>> Store::claim_once(const Claim& claim, Ti
   sql_.execute(
       "SELECT b.seq, b.id, b.input_file_id, b.endpoint, b.dedupe, b.total, b.in_progress_ms,"
       " (SELECT COUNT(*) FROM spans WHERE batch_seq = b.seq AND owner IS NULL AND " PENSTOCK_OPEN
-      ") FROM batches b WHERE b." PENSTOCK_UNFINISHED
+      "), b.project FROM batches b WHERE b." PENSTOCK_UNFINISHED
       " AND b.status = 'in_progress' AND b.paused_ms IS NULL AND b.fenced = 0 AND b.model = $1 AND b.expires_ms > $2"
       " AND ($3 = 1 OR b.in_progress_ms IS NOT NULL) AND EXISTS"
       " (SELECT 1 FROM spans WHERE batch_seq = b.seq AND owner IS NULL AND " PENSTOCK_OPEN
@@ -125,6 +125,7 @@ std::optional<std::vector<ClaimedSpan>> Store::claim_once(const Claim& claim, Ti
         size = span_lines(row.integer(5));
         has_begun = !row.is_null(6);
         free = row.integer(7);
+        like.project.value = row.text(8);
       });
   if (!seq) return std::nullopt;
   std::int64_t limit = std::max<std::int64_t>(1, claim.lines / size);

@@ -83,7 +83,7 @@ class StoreTest : public testing::TestWithParam<Driver> {
     EXPECT_TRUE(store.start_batch(batch, "m", 10));
     if (status == in_progress) return batch;
     if (status == cancelling || status == cancelled) {
-      EXPECT_TRUE(store.request_cancel(batch, kNow));
+      EXPECT_TRUE(store.request_cancel(kDefaultProject, batch, kNow));
       if (status == cancelled) {
         EXPECT_TRUE(store.finish_batch(batch, cancelling, {cancelled, {}, {}, {}}, kNow));
       }
@@ -164,7 +164,7 @@ INSTANTIATE_TEST_SUITE_P(On, PlansTest, testing::Values(Driver::sqlite), driver_
 TEST_P(StoreTest, MigratingAgainChangesNothing) {
   add_file("file-1");
   store.migrate();
-  EXPECT_TRUE(store.find_file(FileId{"file-1"}, kNow));
+  EXPECT_TRUE(store.find_file(kDefaultProject, FileId{"file-1"}, kNow));
 }
 
 TEST_P(StoreTest, AnEarlierSchemaIsBroughtForwardVersionByVersionOnce) {
@@ -225,22 +225,22 @@ TEST_P(StoreTest, AnEarlierProgramGoesOnBesideNewerOnesWhoseSchemasLetIt) {
 TEST_P(StoreTest, AFileComesBackAsItWasPut) {
   File file{FileId{"file-1"}, "a \"b\" ü\n.jsonl", "batch", 5'000'000'000, kNow, kNow + std::chrono::hours(720)};
   store.insert_file(file);
-  const File found = store.find_file(file.id, kNow).value();
+  const File found = store.find_file(kDefaultProject, file.id, kNow).value();
   EXPECT_EQ(found.filename, file.filename);
   EXPECT_EQ(found.purpose, file.purpose);
   EXPECT_EQ(found.bytes, file.bytes);
   EXPECT_EQ(found.created_at, file.created_at);
   EXPECT_EQ(found.expires_at, file.expires_at);
-  EXPECT_FALSE(store.find_file(FileId{"file-2"}, kNow));
+  EXPECT_FALSE(store.find_file(kDefaultProject, FileId{"file-2"}, kNow));
 }
 
 TEST_P(StoreTest, WhatTheCheckOfAFileFoundIsKept) {
   File file = add_file("file-1");
-  EXPECT_FALSE(store.find_file(file.id, kNow)->checked);
+  EXPECT_FALSE(store.find_file(kDefaultProject, file.id, kNow)->checked);
   file.id.value = "file-2";
   file.checked = CheckedInput{"/v1/embeddings", "m", 7};
   store.insert_file(file);
-  EXPECT_EQ(store.find_file(file.id, kNow)->checked, file.checked);
+  EXPECT_EQ(store.find_file(kDefaultProject, file.id, kNow)->checked, file.checked);
 }
 
 TEST_P(StoreTest, PagingSeesEachFileOnceWhileOthersComeAndGo) {
@@ -256,8 +256,8 @@ TEST_P(StoreTest, PagingSeesEachFileOnceWhileOthersComeAndGo) {
       query.after = page.items.back().id;
       // Others come, and the very file that the next page starts after goes.
       add_file(fmt::format("file-new-{}-{}", ascending, seen.size()), "other");
-      EXPECT_TRUE(store.delete_file(*query.after, kNow));
-      for (const File& file : page.items) (void)store.delete_file(file.id, kNow);
+      EXPECT_TRUE(store.delete_file(kDefaultProject, *query.after, kNow));
+      for (const File& file : page.items) (void)store.delete_file(kDefaultProject, file.id, kNow);
     }
     EXPECT_EQ(std::set<std::string>(seen.begin(), seen.end()), kept);
     EXPECT_EQ(seen.size(), kept.size());
@@ -277,14 +277,14 @@ TEST_P(StoreTest, FilesAreListedNewestFirstByDefault) {
 
 TEST_P(StoreTest, AllFileIdsAreThoseThatAreNotDeleted) {
   for (const char* id : {"file-a", "file-b", "file-c"}) add_file(id);
-  ASSERT_TRUE(store.delete_file(FileId{"file-b"}, kNow));
+  ASSERT_TRUE(store.delete_file(kDefaultProject, FileId{"file-b"}, kNow));
   auto ids = store.all_file_ids();
   std::sort(ids.begin(), ids.end());
   EXPECT_EQ(ids, (std::vector<FileId>{{"file-a"}, {"file-c"}}));
 }
 
 TEST_P(StoreTest, UnknownFilesAreToldInTheWordsOfTheContract) {
-  const auto deleted = store.delete_file(FileId{"file-x"}, kNow);
+  const auto deleted = store.delete_file(kDefaultProject, FileId{"file-x"}, kNow);
   EXPECT_EQ(deleted.error().kind, Error::Kind::not_found);
   EXPECT_EQ(deleted.error().message, "No such File object: file-x");
   EXPECT_EQ(deleted.error().param, "id");
@@ -297,22 +297,22 @@ TEST_P(StoreTest, TheInputOfAnUnfinishedBatchIsNotDeleted) {
   const BatchId batch = add_batch("batch_1");
   const File file = add_file("file-in-batch_1");
   EXPECT_EQ(store.find_batch(batch)->input_bytes, 7);
-  EXPECT_EQ(store.delete_file(file.id, kNow).error().code, "file_in_use");
-  EXPECT_EQ(store.delete_file(file.id, kNow).error().kind, Error::Kind::invalid_request);
+  EXPECT_EQ(store.delete_file(kDefaultProject, file.id, kNow).error().code, "file_in_use");
+  EXPECT_EQ(store.delete_file(kDefaultProject, file.id, kNow).error().kind, Error::Kind::invalid_request);
   ASSERT_TRUE(store.fail_batch(batch, {}, 0, kNow));
-  EXPECT_TRUE(store.delete_file(file.id, kNow));
+  EXPECT_TRUE(store.delete_file(kDefaultProject, file.id, kNow));
   EXPECT_EQ(store.find_batch(batch)->input_bytes, 0);
-  EXPECT_FALSE(store.find_file(file.id, kNow));
-  EXPECT_EQ(store.delete_file(file.id, kNow).error().kind, Error::Kind::not_found);
+  EXPECT_FALSE(store.find_file(kDefaultProject, file.id, kNow));
+  EXPECT_EQ(store.delete_file(kDefaultProject, file.id, kNow).error().kind, Error::Kind::not_found);
 }
 
 TEST_P(StoreTest, AFileIsGoneFromTheMomentOfItsExpiryBeforeAnybodySweeps) {
   const File file = add_file("file-1", "user_data", kExpiry);
-  EXPECT_TRUE(store.find_file(file.id, kExpiry - kTick));
+  EXPECT_TRUE(store.find_file(kDefaultProject, file.id, kExpiry - kTick));
   EXPECT_EQ(store.list_files({}, kExpiry - kTick)->items.size(), 1u);
-  EXPECT_FALSE(store.find_file(file.id, kExpiry));
+  EXPECT_FALSE(store.find_file(kDefaultProject, file.id, kExpiry));
   EXPECT_TRUE(store.list_files({}, kExpiry)->items.empty());
-  EXPECT_EQ(store.delete_file(file.id, kExpiry).error().kind, Error::Kind::not_found);
+  EXPECT_EQ(store.delete_file(kDefaultProject, file.id, kExpiry).error().kind, Error::Kind::not_found);
   EXPECT_EQ(store.all_file_ids().size(), 1u);
 }
 
@@ -333,7 +333,7 @@ TEST_P(StoreTest, ExpirySparesTheInputOfABatchUntilThatHasEnded) {
   const File file = add_file("file-in-batch_1", "batch", kExpiry);
   EXPECT_FALSE(store.next_file_expiry());
   EXPECT_TRUE(store.expire_files(kExpiry).empty());
-  EXPECT_FALSE(store.find_file(file.id, kExpiry));
+  EXPECT_FALSE(store.find_file(kDefaultProject, file.id, kExpiry));
   ASSERT_TRUE(store.fail_batch(batch, {}, 0, kExpiry));
   EXPECT_EQ(store.next_file_expiry(), kExpiry);
   EXPECT_EQ(store.expire_files(kExpiry), std::vector<FileId>{file.id});
@@ -355,9 +355,9 @@ TEST_P(PlansTest, FilesThatExpireAreFoundByTheirIndex) {
 TEST_P(StoreTest, TheOutputOfABatchThatIsRetriedIsNotDeletedBeforeItsAnswersAreTakenOver) {
   const BatchId old = add_ended(2, 1);
   const Batch retry = retry_of(old).value();
-  EXPECT_EQ(store.delete_file({"file-out"}, kNow).error().code, "file_in_use");
+  EXPECT_EQ(store.delete_file(kDefaultProject, {"file-out"}, kNow).error().code, "file_in_use");
   ASSERT_TRUE(store.start_batch(retry.id, "m", 2));
-  EXPECT_TRUE(store.delete_file({"file-out"}, kNow));
+  EXPECT_TRUE(store.delete_file(kDefaultProject, {"file-out"}, kNow));
 }
 
 TEST_P(StoreTest, ARequestWithItsKeyIsRememberedForADay) {
@@ -429,7 +429,7 @@ TEST_P(StoreTest, PagingSeesEachBatchOnceNewestFirstWhileOthersCome) {
   std::vector<std::string> seen;
   std::optional<BatchId> after;
   for (bool more = true; more;) {
-    const Page<Batch> page = store.list_batches(after, 3).value();
+    const Page<Batch> page = store.list_batches(kDefaultProject, after, 3).value();
     for (const Batch& batch : page.items) seen.push_back(batch.id.value);
     more = page.has_more;
     after = page.items.back().id;
@@ -437,7 +437,8 @@ TEST_P(StoreTest, PagingSeesEachBatchOnceNewestFirstWhileOthersCome) {
   }
   ASSERT_EQ(seen.size(), 10u);
   for (int i = 0; i < 10; ++i) EXPECT_EQ(seen[static_cast<std::size_t>(i)], fmt::format("batch_{}", 9 - i));
-  EXPECT_EQ(store.list_batches(BatchId{"batch_x"}, 3).error().message, "No batch found with id 'batch_x'.");
+  EXPECT_EQ(store.list_batches(kDefaultProject, BatchId{"batch_x"}, 3).error().message,
+            "No batch found with id 'batch_x'.");
 }
 
 TEST_P(StoreTest, ThereAreUnfinishedBatchesUntilTheLastHasEnded) {
@@ -459,7 +460,7 @@ TEST_P(StoreTest, OfTwoMovesThatCrossOneWins) {
   EXPECT_FALSE(store.fail_batch(id, {}, 0, kNow));
   EXPECT_TRUE(store.advance(id, in_progress, finalizing, kNow + Millis(5)));
   EXPECT_FALSE(store.advance(id, in_progress, finalizing, kNow + Millis(6)));
-  EXPECT_TRUE(store.request_cancel(id, kNow + Millis(7)));
+  EXPECT_TRUE(store.request_cancel(kDefaultProject, id, kNow + Millis(7)));
   const File output{FileId{"file-out"}, "o.jsonl", "batch_output", 1, kNow, {}};
   EXPECT_FALSE(store.finish_batch(id, finalizing, {completed, output, {}, {10, 10, 0}}, kNow));
   const Batch batch = store.find_batch(id).value();
@@ -467,7 +468,7 @@ TEST_P(StoreTest, OfTwoMovesThatCrossOneWins) {
   EXPECT_EQ(batch.finalizing_at, kNow + Millis(5));
   EXPECT_EQ(batch.cancelling_at, kNow + Millis(7));
   EXPECT_EQ(batch.counts, (Counts{10, 0, 0}));
-  EXPECT_FALSE(store.find_file(output.id, kNow));
+  EXPECT_FALSE(store.find_file(kDefaultProject, output.id, kNow));
 }
 
 TEST_P(StoreTest, AFailedBatchKeepsItsErrors) {
@@ -498,7 +499,7 @@ TEST_P(StoreTest, CancelFollowsItsTable) {
                                                                       {expired, {}}};
   for (const auto& [before, after] : table) {
     const BatchId id = add_in(fmt::format("batch_{}", to_string(before)), before);
-    const auto result = store.request_cancel(id, kNow + Millis(9));
+    const auto result = store.request_cancel(kDefaultProject, id, kNow + Millis(9));
     EXPECT_EQ(store.find_batch(id)->status, after.value_or(before));
     if (after) {
       EXPECT_EQ(result.value().status, *after);
@@ -508,34 +509,34 @@ TEST_P(StoreTest, CancelFollowsItsTable) {
       EXPECT_EQ(result.error().message, fmt::format("Cannot cancel a batch with status '{}'.", to_string(before)));
     }
   }
-  EXPECT_EQ(store.request_cancel(BatchId{"batch_x"}, kNow).error().kind, Error::Kind::not_found);
+  EXPECT_EQ(store.request_cancel(kDefaultProject, BatchId{"batch_x"}, kNow).error().kind, Error::Kind::not_found);
 }
 
 TEST_P(StoreTest, PauseAndResumeFollowTheirTable) {
   for (const BatchStatus status :
        {validating, in_progress, finalizing, completed, failed, expired, cancelling, cancelled}) {
     const BatchId id = add_in(fmt::format("batch_{}", to_string(status)), status);
-    const auto paused = store.set_paused(id, kNow);
+    const auto paused = store.set_paused(kDefaultProject, id, kNow);
     EXPECT_EQ(paused.has_value(), status == validating || status == in_progress) << to_string(status);
     if (!paused) {
       EXPECT_EQ(paused.error().message, fmt::format("Cannot pause a batch with status '{}'.", to_string(status)));
-      EXPECT_EQ(store.set_paused(id, std::nullopt).error().kind, Error::Kind::conflict);
+      EXPECT_EQ(store.set_paused(kDefaultProject, id, std::nullopt).error().kind, Error::Kind::conflict);
       continue;
     }
     EXPECT_EQ(paused->paused_at, kNow);
-    EXPECT_EQ(store.set_paused(id, kNow + Millis{1})->paused_at, kNow) << "it was paused before";
-    EXPECT_EQ(store.set_paused(id, std::nullopt)->paused_at, std::nullopt);
+    EXPECT_EQ(store.set_paused(kDefaultProject, id, kNow + Millis{1})->paused_at, kNow) << "it was paused before";
+    EXPECT_EQ(store.set_paused(kDefaultProject, id, std::nullopt)->paused_at, std::nullopt);
   }
-  EXPECT_EQ(store.set_paused({"batch_x"}, kNow).error().kind, Error::Kind::not_found);
+  EXPECT_EQ(store.set_paused(kDefaultProject, {"batch_x"}, kNow).error().kind, Error::Kind::not_found);
 }
 
 TEST_P(StoreTest, NoSpanOfAPausedBatchIsClaimed) {
   const BatchId first = add_running("batch_1", 10);
   const BatchId second = add_running("batch_2", 10);
-  store.set_paused(first, kNow).value();
+  store.set_paused(kDefaultProject, first, kNow).value();
   EXPECT_EQ(claim(1).at(0).key.batch, second);
   EXPECT_TRUE(claim(1).empty());
-  store.set_paused(first, std::nullopt).value();
+  store.set_paused(kDefaultProject, first, std::nullopt).value();
   EXPECT_EQ(claim(1).at(0).key.batch, first);
 }
 
@@ -581,10 +582,10 @@ TEST_P(StoreTest, ARetryNeedsRoomForTheLinesThatItRuns) {
 
 TEST_P(StoreTest, ABatchIsNotPausedAnyMoreWhenItIsCancelledOrAllItsLinesAreDone) {
   const BatchId first = add_running("batch_1", 1), second = add_running("batch_2", 1);
-  for (const BatchId& id : {first, second}) store.set_paused(id, kNow).value();
+  for (const BatchId& id : {first, second}) store.set_paused(kDefaultProject, id, kNow).value();
   ASSERT_TRUE(store.advance(first, in_progress, finalizing, kNow));
   EXPECT_FALSE(store.find_batch(first)->paused_at);
-  EXPECT_FALSE(store.request_cancel(second, kNow)->paused_at);
+  EXPECT_FALSE(store.request_cancel(kDefaultProject, second, kNow)->paused_at);
 }
 
 TEST_P(StoreTest, WhatARetryTakesOverIsReadByNobodyBeforeItStarts) {
@@ -613,7 +614,7 @@ TEST_P(StoreTest, WhatARetryThatIsCancelledBeforeItStartsTookOverIsReadOnceItHas
   kept.lines = "a1\n";
   ASSERT_TRUE(store.begin_retry(id, 2));
   ASSERT_TRUE(store.save_results(kept));
-  store.request_cancel(id, kNow).value();  // while keep_answers() of validate() is under way
+  store.request_cancel(kDefaultProject, id, kNow).value();  // while keep_answers() of validate() is under way
   SavedPlace place;
   EXPECT_EQ(store.saved_lines(id, place, 1), "");
   ResultGroup running;
@@ -679,7 +680,7 @@ TEST_P(StoreTest, FinishingFreezesCountsAndUsageAndInsertsTheFiles) {
   EXPECT_EQ(after.usage, before.usage);
   EXPECT_EQ(after.output_file_id, output.id);
   EXPECT_EQ(after.error_file_id, errors.id);
-  EXPECT_TRUE(store.find_file(output.id, kNow) && store.find_file(errors.id, kNow));
+  EXPECT_TRUE(store.find_file(kDefaultProject, output.id, kNow) && store.find_file(kDefaultProject, errors.id, kNow));
   EXPECT_EQ(count("spans"), 0);
 }
 
@@ -737,16 +738,16 @@ TEST_P(StoreTest, PriorityGoesBeforeArrivalAndMayChangeWhileWaiting) {
     return ids;
   };
   EXPECT_EQ(order(), (std::vector{high, normal, late, low}));
-  EXPECT_EQ(store.set_priority(late, 1)->priority, 1);
-  EXPECT_EQ(store.set_priority(high, -1)->priority, -1);
+  EXPECT_EQ(store.set_priority(kDefaultProject, late, 1)->priority, 1);
+  EXPECT_EQ(store.set_priority(kDefaultProject, high, -1)->priority, -1);
   EXPECT_EQ(order(), (std::vector{late, normal, low, high}));
   std::vector<BatchId> claimed;
   for (int i = 0; i < 4; ++i) claimed.push_back(claim(9).at(0).key.batch);
   EXPECT_EQ(claimed, order());
 
-  EXPECT_EQ(store.set_priority(BatchId{"batch_x"}, 1).error().kind, Error::Kind::not_found);
+  EXPECT_EQ(store.set_priority(kDefaultProject, BatchId{"batch_x"}, 1).error().kind, Error::Kind::not_found);
   const BatchId ended = add_in("batch_ended", completed);
-  EXPECT_EQ(store.set_priority(ended, 1).error().message,
+  EXPECT_EQ(store.set_priority(kDefaultProject, ended, 1).error().message,
             "Cannot change the priority of a batch with status 'completed'.");
   EXPECT_EQ(store.find_batch(ended)->priority, 0);
 }
@@ -894,7 +895,7 @@ TEST_P(StoreTest, AFencedBatchIsNotClaimedByAWorkerWhoseClockIsLate) {
 TEST_P(StoreTest, LinesInFlightAtACancelAreSavedButNoneIsClaimed) {
   const BatchId id = add_running("batch_1", 128);
   const ClaimedSpan span = claim(1).at(0);
-  ASSERT_TRUE(store.request_cancel(id, kNow));
+  ASSERT_TRUE(store.request_cancel(kDefaultProject, id, kNow));
   EXPECT_TRUE(store.save_results(answers(span, 0, 2)));
   EXPECT_TRUE(claim(9, "w").empty());
   EXPECT_EQ(store.find_batch(id)->counts, (Counts{128, 2, 0}));
@@ -915,9 +916,9 @@ TEST_P(StoreTest, DemandsAreThoseOfBatchesThatHaveLinesToRunNowInTheOrderOfTheQu
     add_in("batch_" + std::string(to_string(status)), status);
   }
   EXPECT_EQ(demands(), "c1 a0 a0 b-1 ");
-  ASSERT_TRUE(store.set_priority(last, 1));
+  ASSERT_TRUE(store.set_priority(kDefaultProject, last, 1));
   EXPECT_EQ(demands(), "c1 a1 a0 b-1 ");
-  ASSERT_TRUE(store.set_paused(last, kNow));
+  ASSERT_TRUE(store.set_paused(kDefaultProject, last, kNow));
   EXPECT_EQ(demands(), "c1 a0 b-1 ");
   const ClaimedSpan span = claim(1, "w", "a").at(0);
   EXPECT_EQ(span.key.batch, first);

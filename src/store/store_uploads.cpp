@@ -7,7 +7,7 @@ namespace penstock {
 namespace {
 
 constexpr const char* kUploadColumns =
-    "id, filename, purpose, bytes, expires_after, status, created_ms, expires_ms, file_id";
+    "id, filename, purpose, bytes, expires_after, status, created_ms, expires_ms, file_id, project";
 
 Upload read_upload(const sql::Row& row) {
   Upload upload;
@@ -20,30 +20,32 @@ Upload read_upload(const sql::Row& row) {
   upload.created_at = from_ms(row.integer(6));
   upload.expires_at = from_ms(row.integer(7));
   if (const auto id = text_at(row, 8)) upload.file_id = FileId{*id};
+  upload.project.value = row.text(9);
   return upload;
 }
 
 }  // namespace
 
 void Store::insert_upload(const Upload& upload) {
-  sql_.execute(fmt::format("INSERT INTO uploads ({}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL)", kUploadColumns),
-               {upload.id.value, upload.file.filename, upload.file.purpose,
-                static_cast<std::int64_t>(upload.file.bytes), value_of(upload.file.expires_after_seconds),
-                to_string(upload.status), to_ms(upload.created_at), to_ms(upload.expires_at)});
+  sql_.execute(
+      fmt::format("INSERT INTO uploads ({}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, $9)", kUploadColumns),
+      {upload.id.value, upload.file.filename, upload.file.purpose, static_cast<std::int64_t>(upload.file.bytes),
+       value_of(upload.file.expires_after_seconds), to_string(upload.status), to_ms(upload.created_at),
+       to_ms(upload.expires_at), upload.project.value});
 }
 
-std::optional<Upload> Store::find_upload(const UploadId& id, Timestamp now) {
+std::optional<Upload> Store::find_upload(const ProjectId& project, const UploadId& id, Timestamp now) {
   std::optional<Upload> upload;
-  sql_.execute(fmt::format("SELECT {} FROM uploads WHERE id = $1", kUploadColumns), {id.value},
-               [&](const sql::Row& row) { upload = read_upload(row); });
+  sql_.execute(fmt::format("SELECT {} FROM uploads WHERE id = $1 AND project = $2", kUploadColumns),
+               {id.value, project.value}, [&](const sql::Row& row) { upload = read_upload(row); });
   if (upload && upload->status == UploadStatus::pending && now >= upload->expires_at) {
     upload->status = UploadStatus::expired;
   }
   return upload;
 }
 
-Result<Upload> Store::pending_upload(const UploadId& id, Timestamp now) {
-  auto upload = find_upload(id, now);
+Result<Upload> Store::pending_upload(const ProjectId& project, const UploadId& id, Timestamp now) {
+  auto upload = find_upload(project, id, now);
   if (!upload) {
     return Error{Error::Kind::not_found, fmt::format("No such Upload object: {}", id.value), "", "upload_id"};
   }
@@ -55,10 +57,10 @@ Result<Upload> Store::pending_upload(const UploadId& id, Timestamp now) {
                "upload_not_pending", "upload_id"};
 }
 
-Result<void> Store::insert_part(const UploadPart& part, Timestamp now) {
+Result<void> Store::insert_part(const ProjectId& project, const UploadPart& part, Timestamp now) {
   // Its end removes the parts that there are, so it must not end between the two.
   sql_.execute_later("SELECT id FROM uploads WHERE id = $1 /*PG FOR SHARE*/", {part.upload_id.value});
-  const auto upload = pending_upload(part.upload_id, now);
+  const auto upload = pending_upload(project, part.upload_id, now);
   if (!upload) return upload.error();
   sql_.execute("INSERT INTO upload_parts (id, upload_id, bytes, created_ms) VALUES ($1, $2, $3, $4)",
                {part.id.value, part.upload_id.value, static_cast<std::int64_t>(part.bytes), to_ms(part.created_at)});
@@ -85,13 +87,13 @@ std::vector<PartId> Store::all_part_ids() {
 }
 
 Result<EndedUpload> Store::complete_upload(const UploadId& id, const File& file, Timestamp now) {
-  auto ended = end_upload(id, UploadStatus::completed, file.id, now);
+  auto ended = end_upload(file.project, id, UploadStatus::completed, file.id, now);
   if (ended) insert_file(file);
   return ended;
 }
 
-Result<EndedUpload> Store::cancel_upload(const UploadId& id, Timestamp now) {
-  return end_upload(id, UploadStatus::cancelled, std::nullopt, now);
+Result<EndedUpload> Store::cancel_upload(const ProjectId& project, const UploadId& id, Timestamp now) {
+  return end_upload(project, id, UploadStatus::cancelled, std::nullopt, now);
 }
 
 std::vector<EndedUpload> Store::expire_uploads(Timestamp now) {
@@ -120,16 +122,16 @@ std::vector<PartId> Store::remove_parts(const UploadId& id) {
   return parts;
 }
 
-Result<EndedUpload> Store::end_upload(const UploadId& id, UploadStatus end, const std::optional<FileId>& file,
-                                      Timestamp now) {
+Result<EndedUpload> Store::end_upload(const ProjectId& project, const UploadId& id, UploadStatus end,
+                                      const std::optional<FileId>& file, Timestamp now) {
   std::optional<Upload> upload;
-  sql_.execute(
-      fmt::format("UPDATE uploads SET status = $2, file_id = $3 "
-                  "WHERE id = $1 AND status = 'pending' AND expires_ms > $4 RETURNING {}",
-                  kUploadColumns),
-      {id.value, to_string(end), file ? sql::Value(std::string_view(file->value)) : sql::Value(nullptr), to_ms(now)},
-      [&](const sql::Row& row) { upload = read_upload(row); });
-  if (!upload) return pending_upload(id, now).error();
+  sql_.execute(fmt::format("UPDATE uploads SET status = $2, file_id = $3 "
+                           "WHERE id = $1 AND project = $5 AND status = 'pending' AND expires_ms > $4 RETURNING {}",
+                           kUploadColumns),
+               {id.value, to_string(end), file ? sql::Value(std::string_view(file->value)) : sql::Value(nullptr),
+                to_ms(now), project.value},
+               [&](const sql::Row& row) { upload = read_upload(row); });
+  if (!upload) return pending_upload(project, id, now).error();
   return EndedUpload{std::move(*upload), remove_parts(id)};
 }
 

@@ -27,7 +27,7 @@ class UploadsTest : public testing::TestWithParam<Driver> {
     return upload;
   }
   Result<void> add_part(const std::string& id, const UploadId& upload, Timestamp now = kNow) {
-    return store.insert_part({{id}, upload, 10, now}, now);
+    return store.insert_part(kDefaultProject, {{id}, upload, 10, now}, now);
   }
   static File file(const std::string& id) { return {{id}, "in.jsonl", "batch", 30, kNow, std::nullopt}; }
   static std::vector<PartId> sorted(std::vector<PartId> ids) {
@@ -49,14 +49,14 @@ TEST_P(UploadsTest, AnUploadComesBackAsItWasPut) {
                       .expires_at = kEnd,
                       .file_id = std::nullopt};
   store.insert_upload(upload);
-  const Upload found = store.find_upload(upload.id, kNow).value();
+  const Upload found = store.find_upload(kDefaultProject, upload.id, kNow).value();
   EXPECT_EQ(found.file, upload.file);
   EXPECT_EQ(found.status, UploadStatus::pending);
   EXPECT_EQ(found.created_at, kNow);
   EXPECT_EQ(found.expires_at, kEnd);
   EXPECT_FALSE(found.file_id);
   EXPECT_FALSE(add_upload("upload_2").file.expires_after_seconds);
-  EXPECT_FALSE(store.find_upload({"upload_3"}, kNow));
+  EXPECT_FALSE(store.find_upload(kDefaultProject, {"upload_3"}, kNow));
 }
 
 TEST_P(UploadsTest, PartsBelongToTheirUpload) {
@@ -84,9 +84,9 @@ TEST_P(UploadsTest, CompletionStoresTheFileAndGivesUpAllParts) {
   EXPECT_EQ(sorted(ended->parts), (std::vector<PartId>{{"part_a"}, {"part_b"}}));
   EXPECT_EQ(ended->upload.status, UploadStatus::completed);
   EXPECT_EQ(ended->upload.file_id, FileId{"file-1"});
-  EXPECT_EQ(store.find_upload(upload.id, kNow)->status, UploadStatus::completed);
-  EXPECT_EQ(store.find_upload(upload.id, kNow)->file_id, FileId{"file-1"});
-  EXPECT_TRUE(store.find_file({"file-1"}, kNow));
+  EXPECT_EQ(store.find_upload(kDefaultProject, upload.id, kNow)->status, UploadStatus::completed);
+  EXPECT_EQ(store.find_upload(kDefaultProject, upload.id, kNow)->file_id, FileId{"file-1"});
+  EXPECT_TRUE(store.find_file(kDefaultProject, {"file-1"}, kNow));
   EXPECT_EQ(store.all_part_ids(), (std::vector<PartId>{{"part_c"}}));
 }
 
@@ -97,13 +97,13 @@ TEST_P(UploadsTest, OfTwoCompletionsOneWinsAndTheOtherStoresNothing) {
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().kind, Error::Kind::invalid_request);
   EXPECT_NE(second.error().message.find("file-1"), std::string::npos) << second.error().message;
-  EXPECT_FALSE(store.find_file({"file-2"}, kNow));
+  EXPECT_FALSE(store.find_file(kDefaultProject, {"file-2"}, kNow));
 }
 
 TEST_P(UploadsTest, ACancelledUploadKeepsNoParts) {
   const Upload upload = add_upload("upload_1");
   ASSERT_TRUE(add_part("part_a", upload.id));
-  const auto ended = store.cancel_upload(upload.id, kNow);
+  const auto ended = store.cancel_upload(kDefaultProject, upload.id, kNow);
   ASSERT_TRUE(ended);
   EXPECT_EQ(ended->upload.status, UploadStatus::cancelled);
   EXPECT_EQ(ended->parts, (std::vector<PartId>{{"part_a"}}));
@@ -115,42 +115,42 @@ TEST_P(UploadsTest, WhatHasEndedIsLeftAsItIs) {
                late = add_upload("upload_expired", kNow - std::chrono::hours(1)),
                expired = add_upload("upload_seen_expired", kNow - std::chrono::hours(1) - kTick);
   ASSERT_TRUE(store.complete_upload(completed.id, file("file-1"), kNow));
-  ASSERT_TRUE(store.cancel_upload(cancelled.id, kNow));
+  ASSERT_TRUE(store.cancel_upload(kDefaultProject, cancelled.id, kNow));
   ASSERT_EQ(store.expire_uploads(kNow - kTick).size(), 1u);
   const std::pair<UploadId, UploadStatus> table[] = {{completed.id, UploadStatus::completed},
                                                      {cancelled.id, UploadStatus::cancelled},
                                                      {late.id, UploadStatus::expired},
                                                      {expired.id, UploadStatus::expired}};
   for (const auto& [id, status] : table) {
-    for (const Error& error :
-         {store.pending_upload(id, kNow).error(), add_part("part_a", id).error(),
-          store.complete_upload(id, file("file-2"), kNow).error(), store.cancel_upload(id, kNow).error()}) {
+    for (const Error& error : {store.pending_upload(kDefaultProject, id, kNow).error(), add_part("part_a", id).error(),
+                               store.complete_upload(id, file("file-2"), kNow).error(),
+                               store.cancel_upload(kDefaultProject, id, kNow).error()}) {
       EXPECT_EQ(error.kind, Error::Kind::invalid_request) << id.value;
       EXPECT_NE(error.message.find(std::string(to_string(status))), std::string::npos) << error.message;
     }
-    EXPECT_EQ(store.find_upload(id, kNow)->status, status) << id.value;
+    EXPECT_EQ(store.find_upload(kDefaultProject, id, kNow)->status, status) << id.value;
   }
   EXPECT_TRUE(store.all_part_ids().empty());
-  EXPECT_FALSE(store.find_file({"file-2"}, kNow));
+  EXPECT_FALSE(store.find_file(kDefaultProject, {"file-2"}, kNow));
 }
 
 TEST_P(UploadsTest, UnknownUploadsAreNotFound) {
   const UploadId id{"upload_x"};
-  for (const Error& error :
-       {store.pending_upload(id, kNow).error(), add_part("part_a", id).error(),
-        store.complete_upload(id, file("file-1"), kNow).error(), store.cancel_upload(id, kNow).error()}) {
+  for (const Error& error : {store.pending_upload(kDefaultProject, id, kNow).error(), add_part("part_a", id).error(),
+                             store.complete_upload(id, file("file-1"), kNow).error(),
+                             store.cancel_upload(kDefaultProject, id, kNow).error()}) {
     EXPECT_EQ(error.kind, Error::Kind::not_found);
     EXPECT_EQ(error.message, "No such Upload object: upload_x");
   }
   EXPECT_TRUE(store.all_part_ids().empty());
-  EXPECT_FALSE(store.find_file({"file-1"}, kNow));
+  EXPECT_FALSE(store.find_file(kDefaultProject, {"file-1"}, kNow));
 }
 
 TEST_P(UploadsTest, AnUploadExpiresByTheClockBeforeAnybodySweeps) {
   const Upload upload = add_upload("upload_1");
-  EXPECT_EQ(store.find_upload(upload.id, kEnd - kTick)->status, UploadStatus::pending);
+  EXPECT_EQ(store.find_upload(kDefaultProject, upload.id, kEnd - kTick)->status, UploadStatus::pending);
   EXPECT_TRUE(add_part("part_a", upload.id, kEnd - kTick));
-  EXPECT_EQ(store.find_upload(upload.id, kEnd)->status, UploadStatus::expired);
+  EXPECT_EQ(store.find_upload(kDefaultProject, upload.id, kEnd)->status, UploadStatus::expired);
   EXPECT_FALSE(add_part("part_b", upload.id, kEnd));
   EXPECT_FALSE(store.complete_upload(upload.id, file("file-1"), kEnd));
   EXPECT_EQ(store.all_part_ids().size(), 1u);
@@ -161,7 +161,7 @@ TEST_P(UploadsTest, ExpiryEndsThoseThatAreLateAndTheirPartsGo) {
   const Upload done = add_upload("upload_3");
   ASSERT_TRUE(add_part("part_a", first.id));
   ASSERT_TRUE(add_part("part_b", second.id));
-  ASSERT_TRUE(store.cancel_upload(done.id, kNow));
+  ASSERT_TRUE(store.cancel_upload(kDefaultProject, done.id, kNow));
   EXPECT_TRUE(store.expire_uploads(kEnd - kTick).empty());
   const auto ended = store.expire_uploads(kEnd);
   ASSERT_EQ(ended.size(), 1u);
@@ -170,7 +170,7 @@ TEST_P(UploadsTest, ExpiryEndsThoseThatAreLateAndTheirPartsGo) {
   EXPECT_EQ(ended[0].parts, (std::vector<PartId>{{"part_a"}}));
   EXPECT_EQ(store.all_part_ids(), (std::vector<PartId>{{"part_b"}}));
   EXPECT_TRUE(store.expire_uploads(kEnd).empty());
-  EXPECT_EQ(store.find_upload(done.id, kEnd)->status, UploadStatus::cancelled);
+  EXPECT_EQ(store.find_upload(kDefaultProject, done.id, kEnd)->status, UploadStatus::cancelled);
 }
 
 TEST_P(UploadsTest, TheNextExpiryIsThatOfTheOldestPendingUpload) {
@@ -178,7 +178,7 @@ TEST_P(UploadsTest, TheNextExpiryIsThatOfTheOldestPendingUpload) {
   add_upload("upload_late", kNow + kTick);
   const Upload early = add_upload("upload_early");
   EXPECT_EQ(store.next_upload_expiry(), kEnd);
-  ASSERT_TRUE(store.cancel_upload(early.id, kNow));
+  ASSERT_TRUE(store.cancel_upload(kDefaultProject, early.id, kNow));
   EXPECT_EQ(store.next_upload_expiry(), kEnd + kTick);
   ASSERT_EQ(store.expire_uploads(kEnd + kTick).size(), 1u);
   EXPECT_FALSE(store.next_upload_expiry());

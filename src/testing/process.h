@@ -148,11 +148,14 @@ class Process {
     return id;
   }
   void pause(const BatchId& id, bool paused) {
-    write([&](Store& store) { store.set_paused(id, paused ? std::optional(clock.now()) : std::nullopt).value(); });
+    write([&](Store& store) {
+      store.set_paused(kDefaultProject, id, paused ? std::optional(clock.now()) : std::nullopt)
+          .value();
+    });
     lifecycle.set_paused(id, paused);
   }
   void cancel(const BatchId& id) {
-    write([&](Store& store) { store.request_cancel(id, clock.now()).value(); });
+    write([&](Store& store) { store.request_cancel(kDefaultProject, id, clock.now()).value(); });
     lifecycle.notify(id);
   }
 
