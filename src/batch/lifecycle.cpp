@@ -12,17 +12,14 @@ namespace {
 constexpr std::int64_t kPurgeAtOnce = 64;
 constexpr Millis kLeaveSlack{2'000};  // for other workers to say that their lines have ended
 
-constexpr std::size_t kTroubleMax = 1000;  // of what an engine said, in each line that it did not answer
-
-// `trouble`: what is wrong with the engine of the batch's model, if anything is.
-Assembler::Missing missing_lines(BatchStatus end, std::string trouble) {
+// What is wrong with an engine tells of the machines: that is for the log.
+Assembler::Missing missing_lines(BatchStatus end) {
   if (end == BatchStatus::expired) {
     return {"batch_expired", "This request could not be executed before the completion window expired."};
   }
   if (end == BatchStatus::completed) {
-    if (trouble.size() > kTroubleMax) trouble = "… " + trouble.substr(trouble.size() - kTroubleMax);
-    return {"model_unavailable", fmt::format("No engine serves the model of this request any more.{}{}",
-                                             trouble.empty() ? "" : "\n", trouble)};
+    return {"model_unavailable",
+            "No engine serves the model of this request any more. Whoever runs the server finds the reason in its log."};
   }
   return {"batch_cancelled", "This request was not executed because the batch was cancelled."};
 }
@@ -212,7 +209,9 @@ Task<> Lifecycle::run(Batch batch) {
       gone_since = clock_.monotonic();
     }
     const bool give_up = gone_since && clock_.monotonic() - *gone_since >= options_.model_wait;
-    if (give_up) log::warn("batch {}: no engine serves {} any more", id.value, *batch.model);
+    if (give_up) {
+      log::warn("batch {}: no engine serves {} any more. {}", id.value, *batch.model, engines_.trouble(*batch.model));
+    }
     if (give_up || batch.counts.completed + batch.counts.failed == batch.counts.total) {
       const bool done = co_await db_.write([&](Store& store) {
         return store.drives(options_.process, id) &&
@@ -295,7 +294,7 @@ Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
       store.for_each_group(batch.id, [&](const ResultGroup& group) { assembler->add(group); }, {span, span + at_once});
     });
   }
-  const Assembler::Missing missing = missing_lines(end, batch.model ? engines_.trouble(*batch.model) : "");
+  const Assembler::Missing missing = missing_lines(end);
   // Who has been away for long must not write over what another has finished.
   const auto now = co_await db_.read([&](Store& store) { return store.find_batch(batch.id); });
   if (!now || now->status != batch.status || now->driver != options_.process) co_return;

@@ -259,7 +259,7 @@ TEST(LifecycleTest, ABatchWhoseModelIsGoneEndsAfterTenMinutesWithWhatIsDone) {
   EXPECT_EQ(codes_in(disk, batch.error_file_id), std::set<std::string>{"model_unavailable"});
 }
 
-TEST(LifecycleTest, ABatchWhoseEngineDoesNotStartEndsAfterTenMinutesWithItsLastWords) {
+TEST(LifecycleTest, ABatchWhoseEngineDoesNotStartEndsAfterTenMinutesAndTellsNothingOfIt) {
   Disk disk;
   Process process(disk, saving_at_once());
   ScriptedEngine& engine = process.add_engine();
@@ -283,8 +283,7 @@ TEST(LifecycleTest, ABatchWhoseEngineDoesNotStartEndsAfterTenMinutesWithItsLastW
   EXPECT_EQ(batch.status, completed);
   EXPECT_EQ(codes_in(disk, batch.error_file_id), std::set<std::string>{"model_unavailable"});
   const std::string errors = disk.read(batch.error_file_id.value());
-  EXPECT_NE(errors.find("out of memory"), std::string::npos) << errors;
-  EXPECT_LT(errors.size(), 2 * 1'500u);
+  EXPECT_EQ(errors.find("out of memory"), std::string::npos) << errors;
 }
 
 TEST(LifecycleTest, ABatchThatWasGivenUpBeforeARestartEndsWithWhatIsDone) {
