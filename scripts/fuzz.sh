@@ -40,4 +40,5 @@ fuzz() {
 fuzz validate 30000
 fuzz multipart 40000
 fuzz http 200000
+fuzz url 200000
 fuzz xml 100000

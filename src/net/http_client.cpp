@@ -12,6 +12,7 @@
 #include <boost/asio/write.hpp>
 #include <boost/intrusive/list.hpp>
 #include <boost/system/system_error.hpp>
+#include <cstring>
 
 #include "net/message.h"
 
@@ -71,66 +72,15 @@ bool has_body(std::string_view method) {
   return method == "POST" || method == "PUT" || method == "PATCH";
 }
 
-}  // namespace
-
-Result<Endpoint> Endpoint::parse(std::string_view url) {
-  const auto bad = [&](std::string_view why) {
-    return Error{Error::Kind::invalid_request, fmt::format("\"{}\" is no usable URL: {}", url, why)};
-  };
-  if (std::any_of(url.begin(), url.end(), [](char c) { return static_cast<unsigned char>(c) <= ' ' || c == 0x7f; })) {
-    return bad("it has a blank or a control character");
-  }
-  Endpoint endpoint;
-  if (url.starts_with("unix:")) {
-    endpoint.host = "localhost";
-    endpoint.unix_path = url.substr(5);
-    if (endpoint.unix_path.empty()) return bad("the path is missing");
-    if (endpoint.unix_path.size() > 107) return bad("the path of a unix socket has at most 107 characters");
-    return endpoint;
-  }
-  std::string_view rest = url;
-  if (rest.starts_with("https://")) {
-    endpoint.tls = true;
-    rest.remove_prefix(8);
-  } else if (rest.starts_with("http://")) {
-    rest.remove_prefix(7);
-  } else {
-    return bad("it begins with neither http:// nor https:// nor unix:");
-  }
-  const std::size_t path = std::min(rest.find('/'), rest.size());
-  std::string_view authority = rest.substr(0, path);
-  rest.remove_prefix(path);
-  if (rest.find_first_of("?#") != std::string_view::npos || authority.find_first_of("?#") != std::string_view::npos) {
-    return bad("it has a query or a fragment");
-  }
-  if (authority.find('@') != std::string_view::npos) return bad("it has a user name");
-  while (rest.ends_with('/')) rest.remove_suffix(1);
-  endpoint.base_path = rest;
-
-  std::size_t colon = authority.rfind(':');
-  if (authority.starts_with('[')) {
-    const std::size_t bracket = authority.find(']');
-    if (bracket == std::string_view::npos) return bad("a bracket is missing");
-    endpoint.host = authority.substr(0, bracket + 1);
-    if (bracket + 1 < authority.size() && authority[bracket + 1] != ':') return bad("text behind the bracket");
-    colon = bracket + 1 < authority.size() ? bracket + 1 : std::string_view::npos;
-  } else {
-    endpoint.host = authority.substr(0, colon);
-  }
-  if (endpoint.host.empty() || endpoint.host == "[]") return bad("the host is missing");
-  if (endpoint.host.find(':') != std::string::npos && !endpoint.host.starts_with('[')) {
-    return bad("an IPv6 address needs brackets");
-  }
-  endpoint.port = endpoint.tls ? "443" : "80";
-  if (colon != std::string_view::npos) endpoint.port = authority.substr(colon + 1);
-  const bool digits =
-      std::all_of(endpoint.port.begin(), endpoint.port.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (!digits || endpoint.port.empty() || endpoint.port.size() > 5 || std::stoi(endpoint.port) > 65535 ||
-      std::stoi(endpoint.port) == 0) {
-    return bad("the port is not a number from 1 to 65535");
-  }
-  return endpoint;
+// Nothing of a unix socket.
+std::optional<asio::ip::address> ip_address(const Socket::endpoint_type& endpoint) {
+  if (endpoint.protocol().family() != AF_INET && endpoint.protocol().family() != AF_INET6) return std::nullopt;
+  tcp::endpoint ip;
+  std::memcpy(ip.data(), endpoint.data(), endpoint.size());
+  return ip.address();
 }
+
+}  // namespace
 
 struct HttpClient::Impl {
   using Sent = boost::system::result<ClientResponse, SendFailure>;
@@ -146,11 +96,13 @@ struct HttpClient::Impl {
   // The same, in words.
   Task<std::optional<std::string>> connect(Connection& connection, Moment deadline);
   Task<std::vector<Socket::endpoint_type>> resolve(Moment deadline);
+  bool admits(const Socket::endpoint_type& address) const;
   Task<error_code> handshake(Connection& connection);
 
   // One request and its response on an open connection.
   Task<Sent> exchange(Connection& connection, const ClientRequest& request, bool& reusable);
   Task<error_code> write(Connection& connection, std::span<asio::const_buffer> buffers);
+  Task<error_code> write_stream(Connection& connection, const ClientRequest& request);
   Task<error_code> fill(Connection& connection);
   Task<std::optional<SendFailure>> read_body(Connection& connection, const MessageHead& head, std::string& body);
   Task<std::optional<SendFailure>> read_sized(Connection& connection, std::uint64_t size, std::string& body);
@@ -177,7 +129,7 @@ struct HttpClient::Impl {
 };
 
 HttpClient::Impl::Impl(asio::io_context& the_loop, Clock& the_clock, Endpoint the_endpoint, Options the_options)
-    : loop(the_loop), clock(the_clock), endpoint(std::move(the_endpoint)), options(the_options) {
+    : loop(the_loop), clock(the_clock), endpoint(std::move(the_endpoint)), options(std::move(the_options)) {
   const bool default_port = endpoint.port == (endpoint.tls ? "443" : "80");
   const bool unix_socket = !endpoint.unix_path.empty();
   name = unix_socket ? "unix:" + endpoint.unix_path : endpoint.host + ":" + endpoint.port;
@@ -194,7 +146,7 @@ HttpClient::Impl::Impl(asio::io_context& the_loop, Clock& the_clock, Endpoint th
 Task<HttpClient::Impl::Sent> HttpClient::Impl::send(const ClientRequest& request, Millis timeout,
                                                     const Greeting* greeting) {
   const Moment deadline = clock.monotonic() + timeout;
-  std::unique_ptr<Connection> connection = take_idle();
+  std::unique_ptr<Connection> connection = request.stream ? nullptr : take_idle();
   bool kept = connection != nullptr;
   std::optional<SendFailure> lost;  // with a kept connection
   while (true) {
@@ -265,6 +217,9 @@ Task<std::optional<std::string>> HttpClient::Impl::connect(Connection& connectio
     if (is_cancelled(e)) throw;
     failure = e.code().message();
   }
+  if (!std::all_of(addresses.begin(), addresses.end(), [this](const auto& address) { return admits(address); })) {
+    co_return fmt::format("cannot connect to {}: its address is not public", name);
+  }
   error_code error;
   for (std::size_t i = 0; i < addresses.size(); ++i) {
     // An address that does not answer leaves the others their share of the time.
@@ -310,6 +265,12 @@ Task<std::vector<Socket::endpoint_type>> HttpClient::Impl::resolve(Moment deadli
   co_return lookup->addresses;
 }
 
+bool HttpClient::Impl::admits(const Socket::endpoint_type& address) const {
+  if (!options.admit) return true;
+  const auto ip = ip_address(address);
+  return ip && options.admit(*ip);
+}
+
 Task<error_code> HttpClient::Impl::handshake(Connection& connection) {
   connection.tls = std::make_unique<asio::ssl::stream<Socket&>>(connection.socket, *tls);
   error_code not_numeric;
@@ -332,6 +293,7 @@ Task<HttpClient::Impl::Sent> HttpClient::Impl::exchange(Connection& connection, 
   error_code error;
   if (!connection.tls) error = write_now(connection.socket, buffers);
   if (!error && bytes_left(buffers) > 0) error = co_await write(connection, buffers);
+  if (!error && request.stream) error = co_await write_stream(connection, request);
   const bool written = !error;  // if not, the far side may still have said why it stopped reading
 
   MessageHead head;
@@ -363,6 +325,7 @@ Task<HttpClient::Impl::Sent> HttpClient::Impl::exchange(Connection& connection, 
 
   response.status = head.status;
   response.headers = std::move(head.headers);
+  bool whole = true;
   if (request.method != "HEAD" && head.status != 204 && head.status != 304) {
     const std::string_view arrived = connection.in.view();
     if (head.content_length && *head.content_length <= arrived.size() &&
@@ -371,10 +334,11 @@ Task<HttpClient::Impl::Sent> HttpClient::Impl::exchange(Connection& connection, 
       connection.in.consume(response.body.size());
     } else {
       failure = co_await read_body(connection, head, response.body);
-      if (failure) co_return *failure;
+      if (failure && !options.status_suffices) co_return *failure;
+      whole = !failure;
     }
   }
-  reusable = written && !head.close && connection.in.empty();
+  reusable = written && whole && !head.close && connection.in.empty();
   co_return response;
 }
 
@@ -385,6 +349,21 @@ Task<error_code> HttpClient::Impl::write(Connection& connection, std::span<asio:
   } else {
     while (!error && bytes_left(buffers) > 0) error = co_await write_some(connection.socket, buffers);
   }
+  co_return error;
+}
+
+Task<error_code> HttpClient::Impl::write_stream(Connection& connection, const ClientRequest& request) {
+  error_code error;
+  std::uint64_t left = request.stream_size;
+  while (!error) {
+    const std::string_view piece = co_await request.stream->next();
+    if (piece.empty()) break;
+    if (piece.size() > left) throw std::runtime_error("a request's stream is longer than its size");
+    left -= piece.size();
+    std::array buffers{asio::const_buffer(piece.data(), piece.size())};
+    error = co_await write(connection, buffers);
+  }
+  if (!error && left > 0) throw std::runtime_error("a request's stream is shorter than its size");
   co_return error;
 }
 
@@ -482,8 +461,9 @@ SendFailure HttpClient::Impl::too_large() const {
 void HttpClient::Impl::append_head(std::string& out, const ClientRequest& request) const {
   out.append(request.method).append(" ").append(endpoint.base_path).append(request.target).append(head_middle);
   out.append(request.headers);
-  if (!request.body.empty() || has_body(request.method)) {
-    fmt::format_int length(request.body.size());
+  const std::uint64_t body_size = request.stream ? request.stream_size : request.body.size();
+  if (body_size > 0 || has_body(request.method)) {
+    fmt::format_int length(body_size);
     out.append("Content-Length: ").append(length.data(), length.size()).append("\r\n");
   }
   out.append("\r\n");
@@ -507,7 +487,7 @@ void HttpClient::Impl::sweep() {
 }
 
 HttpClient::HttpClient(asio::io_context& loop, Clock& clock, Endpoint endpoint, Options options)
-    : impl_(std::make_unique<Impl>(loop, clock, std::move(endpoint), options)) {}
+    : impl_(std::make_unique<Impl>(loop, clock, std::move(endpoint), std::move(options))) {}
 
 HttpClient::~HttpClient() = default;
 

@@ -1,27 +1,21 @@
 #pragma once
+#include <boost/asio/ip/address.hpp>
 #include <functional>
 
-#include "base/error.h"
+#include "net/endpoint.h"
 #include "net/http.h"
 
 namespace penstock {
-
-// Where requests go. `http://host:port/base`, `https://…`, or `unix:/path/to.sock`.
-struct Endpoint {
-  bool tls = false;
-  std::string host;  // also the Host header
-  std::string port;
-  std::string unix_path;  // non-empty: a unix socket, and host is "localhost"
-  std::string base_path;  // "" or "/v1", without a final slash
-
-  static Result<Endpoint> parse(std::string_view url);
-};
 
 struct ClientRequest {
   std::string_view method;
   std::string_view target;   // path and query, put behind the endpoint's base path
   std::string_view headers;  // ready lines, each ended by "\r\n"; Host and Content-Length are added
   std::string_view body;
+  // In place of `body`, when it is set: it brings `stream_size` bytes. What it throws leaves send(), and so does a
+  // runtime_error when it brings more or fewer.
+  ByteSource* stream = nullptr;
+  std::uint64_t stream_size = 0;
 };
 
 struct ClientResponse {
@@ -40,8 +34,8 @@ struct Greeting {
 // the others: it has, unless a greeting came to no end.
 struct SendFailure {
   enum class Kind {
-    connect,    // refused, unreachable, name unknown, TLS refused, or greeted and not the one that is meant
-    reset,      // closed before the first byte of the response
+    connect,  // refused, unreachable, name unknown, not admitted, TLS refused, or greeted and not the one that is meant
+    reset,    // closed before the first byte of the response
     truncated,  // closed in the middle of the response
     malformed,  // not HTTP
     timeout,
@@ -63,14 +57,20 @@ class HttpClient {
     Millis connect_timeout{5'000};
     std::size_t body_size_max = 64 << 20;
     std::size_t idle_connections_max = 256;
+    // Which addresses may be connected to; empty: all, and unix sockets. A name is looked up once for each connection,
+    // and when only one of its addresses is not admitted, none is tried.
+    std::function<bool(const asio::ip::address&)> admit = {};
+    // The status is what the caller wants: a body that is too large, or breaks off, is left at what there is of it.
+    bool status_suffices = false;
   };
 
   HttpClient(asio::io_context& loop, Clock& clock, Endpoint endpoint, Options options);
   ~HttpClient();
 
   // One request, one response, within `timeout` from now. A kept connection that turns out to be closed before it
-  // brought a byte is replaced by a new one once. Cancelling the coroutine closes the connection, which tells the far
-  // side. The request's views, and the greeting if there is one, must stay valid until the call returns.
+  // brought a byte is replaced by a new one once; a stream is sent on a new one, as it can be read only once.
+  // Redirects are responses like others. Cancelling the coroutine closes the connection, which tells the far side. What
+  // the request and the greeting refer to must stay valid until the call returns.
   Task<boost::system::result<ClientResponse, SendFailure>> send(const ClientRequest& request, Millis timeout,
                                                                 const Greeting* greeting = nullptr);
 

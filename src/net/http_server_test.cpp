@@ -1002,6 +1002,136 @@ TEST_F(HttpClientTest, ClosesTheConnectionWhenItsCallerIsCancelled) {
   EXPECT_TRUE(script->seen_close);
 }
 
+TEST_F(HttpClientTest, ConnectsOnlyToAddressesThatAreAdmitted) {
+  serve(hello);
+  const std::string port = std::to_string(server->port());
+  HttpClient::Options options;
+  std::vector<std::string> asked;
+  options.admit = [&](const asio::ip::address& address) {
+    asked.push_back(address.to_string());
+    return false;
+  };
+  for (const std::string& where : {"http://127.0.0.1:" + port, "http://localhost:" + port, "http://127.1:" + port,
+                                   "http://0x7f000001:" + port, "http://2130706433:" + port}) {
+    asked.clear();
+    const Sent sent = get(client_of(where, options));
+    ASSERT_FALSE(sent) << where;
+    EXPECT_EQ(sent.error().kind, Kind::connect);
+    EXPECT_EQ(sent.error().message, "cannot connect to " + where.substr(7) + ": its address is not public");
+    EXPECT_EQ(asked.size(), 1u) << where;
+  }
+  const Sent by_path = get(client_of("unix:/no/such.sock", options));
+  ASSERT_FALSE(by_path);
+  EXPECT_EQ(by_path.error().message, "cannot connect to unix:/no/such.sock: its address is not public");
+
+  options.admit = [](const asio::ip::address& address) { return address.is_loopback(); };
+  EXPECT_EQ(get(client_of("http://localhost:" + port, options), "/x")->body, "hello /x");
+}
+
+TEST_F(HttpClientTest, FollowsNoRedirect) {
+  HttpClient& to = talk_to({{"HTTP/1.1 307 Temporary Redirect\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n", kOk}});
+  const Sent sent = get(to, "/a");
+  ASSERT_TRUE(sent);
+  EXPECT_EQ(sent->status, 307);
+  EXPECT_EQ(script->requests.size(), 1u);
+}
+
+TEST_F(HttpClientTest, TakesTheStatusOfABodyThatIsLeftWhereThatIsAllThatIsWanted) {
+  for (const std::string& rest : std::initializer_list<std::string>{
+           "Content-Length: 101\r\n\r\n",
+           "Content-Length: 101\r\n\r\n" + std::string(101, 'x'),
+           "Content-Length: 999999999999\r\n\r\n" + std::string(10, 'x'),
+           "Transfer-Encoding: chunked\r\n\r\n65\r\n" + std::string(101, 'x'),
+           "Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+           "\r\n" + std::string(101, 'x'),
+       }) {
+    HttpClient& to = talk_to({{"HTTP/1.1 202 Accepted\r\n" + rest, "HTTP/1.1 500 Late\r\n\r\n"}, {kOk}},
+                             {.body_size_max = 100, .status_suffices = true});
+    const Sent sent = get(to);
+    ASSERT_TRUE(sent) << rest.substr(0, 40) << sent.error().message;
+    EXPECT_EQ(sent->status, 202);
+    EXPECT_LE(sent->body.size(), 100u);
+    EXPECT_EQ(get(to)->body, "ok") << "the next request goes over another connection";
+    tasks_of_test.cancel();
+    pump();
+  }
+  EXPECT_EQ(
+      get(talk_to({{"HTTP/1.1 202 Accepted\r\nContent-Length: 10\r\n\r\nabc"}}, {.status_suffices = true}))->status,
+      202);
+  const Sent none = get(talk_to({{"HTTP/1.1 202 Acc"}}, {.status_suffices = true}));
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().kind, Kind::truncated);
+}
+
+TEST_F(HttpClientTest, TakesTheStatusOfABodyThatDrips) {
+  HttpClient& to = talk_to({{"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", "wait"}}, {.status_suffices = true});
+  tasks_of_test.spawn("request", send_later(to, "/", Millis{5'000}));
+  pump();
+  EXPECT_FALSE(later);
+  clock.advance(Millis{5'100});
+  pump();
+  ASSERT_TRUE(later && *later);
+  EXPECT_EQ((*later)->status, 200);
+  EXPECT_EQ((*later)->body.substr(0, 3), "abc");
+}
+
+TEST_F(HttpClientTest, SendsAStream) {
+  serve(echo);
+  HttpClient& to = client_of(url());
+  EXPECT_TRUE(get(to));
+  for (const int pieces : {0, 1, 30}) {
+    Pieces source(pieces, false);
+    const std::uint64_t size = 100'000u * static_cast<unsigned>(pieces);
+    const ClientRequest request{
+        .method = "PUT", .target = "/", .headers = {}, .body = {}, .stream = &source, .stream_size = size};
+    const Sent sent = run_task(loop, to.send(request, kLong));
+    ASSERT_TRUE(sent) << sent.error().message;
+    EXPECT_TRUE(sent->body == std::string(size, 'x'));
+  }
+}
+
+TEST_F(HttpClientTest, SendsAStreamOverANewConnectionAsItCannotBeSentTwice) {
+  HttpClient& to = talk_to({{kOk}, {kOk, "wait"}});
+  EXPECT_TRUE(get(to));
+  Pieces source(1, false);
+  const ClientRequest request{
+      .method = "PUT", .target = "/", .headers = {}, .body = {}, .stream = &source, .stream_size = 100'000};
+  EXPECT_TRUE(run_task(loop, to.send(request, kLong)));
+  EXPECT_EQ(script->accepted, 2);
+}
+
+TEST_F(HttpClientTest, ThrowsWhatItsStreamThrows) {
+  serve(excuse);
+  struct Case {
+    int pieces;
+    bool fail;
+    const char* failure;
+  };
+  for (const Case& c :
+       {Case{2, true, "the disk is gone"}, Case{2, false, "a request's stream is shorter than its size"},
+        Case{4, false, "a request's stream is longer than its size"}}) {
+    Pieces source(c.pieces, c.fail);
+    const ClientRequest request{
+        .method = "PUT", .target = "/", .headers = {}, .body = {}, .stream = &source, .stream_size = 300'000};
+    try {
+      run_task(loop, client_of(url()).send(request, kLong));
+      ADD_FAILURE() << c.failure;
+    } catch (const std::runtime_error& e) {
+      EXPECT_STREQ(e.what(), c.failure);
+    }
+  }
+}
+
+TEST_F(HttpClientTest, TakesTheResponseToAStreamThatIsRefusedOnItsWay) {
+  HttpClient& to = talk_to({{"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n"}});
+  Pieces source(1'000, false);
+  const ClientRequest request{
+      .method = "PUT", .target = "/", .headers = {}, .body = {}, .stream = &source, .stream_size = 100'000'000};
+  const Sent sent = run_task(loop, to.send(request, kLong));
+  ASSERT_TRUE(sent) << sent.error().message;
+  EXPECT_EQ(sent->status, 413);
+}
+
 Task<> serve_unix(asio::local::stream_protocol::acceptor& acceptor, asio::io_context& loop, std::string& seen) {
   Peer peer(loop);
   co_await acceptor.async_accept(peer.socket, asio::use_awaitable);
@@ -1098,38 +1228,6 @@ TEST_F(HttpClientTest, SpeaksTlsOnlyToWhomItTrusts) {
   client.reset();
   tasks_of_test.cancel();
   pump();
-}
-
-TEST(Endpoint, IsReadFromAUrl) {
-  struct Case {
-    const char* url;
-    bool tls;
-    const char *host, *port, *unix_path, *base_path;
-  };
-  for (const Case& c : std::initializer_list<Case>{
-           {"http://a", false, "a", "80", "", ""},
-           {"https://a.b/", true, "a.b", "443", "", ""},
-           {"http://a:8000/v1/", false, "a", "8000", "", "/v1"},
-           {"http://[::1]:8000/x/v1", false, "[::1]", "8000", "", "/x/v1"},
-           {"https://[::1]", true, "[::1]", "443", "", ""},
-           {"unix:/run/a.sock", false, "localhost", "", "/run/a.sock", ""},
-       }) {
-    const auto endpoint = Endpoint::parse(c.url);
-    ASSERT_TRUE(endpoint) << c.url;
-    EXPECT_EQ(endpoint->tls, c.tls) << c.url;
-    EXPECT_EQ(endpoint->host, c.host) << c.url;
-    EXPECT_EQ(endpoint->port, c.port) << c.url;
-    EXPECT_EQ(endpoint->unix_path, c.unix_path) << c.url;
-    EXPECT_EQ(endpoint->base_path, c.base_path) << c.url;
-  }
-}
-
-TEST(Endpoint, RefusesWhatIsNoUrl) {
-  for (const char* url : {"", "a:80", "ftp://a", "http://", "http://:80", "http://a:", "http://a:x", "http://a:0",
-                          "http://a:65536", "http://u:p@a", "http://a/?q", "http://a/#f", "http://[::1",
-                          "http://[::1]x", "http://::1", "unix:", "http://a b", "http://a\r\n/"}) {
-    EXPECT_FALSE(Endpoint::parse(url)) << url;
-  }
 }
 
 }  // namespace
