@@ -80,6 +80,18 @@ std::optional<asio::ip::address> ip_address(const Socket::endpoint_type& endpoin
   return ip.address();
 }
 
+// Trusts the authorities that the machine trusts. One for all clients, since reading those takes a while.
+asio::ssl::context& tls_context() {
+  static asio::ssl::context context = [] {
+    asio::ssl::context made(asio::ssl::context::tls_client);
+    made.set_default_verify_paths();
+    made.set_verify_mode(asio::ssl::verify_peer);
+    ::SSL_CTX_set_min_proto_version(made.native_handle(), TLS1_2_VERSION);
+    return made;
+  }();
+  return context;
+}
+
 }  // namespace
 
 struct HttpClient::Impl {
@@ -122,7 +134,6 @@ struct HttpClient::Impl {
   std::string name;         // of the endpoint, for messages
   std::string head_middle;  // between target and the caller's headers
   std::string socket_host;  // without brackets
-  std::optional<asio::ssl::context> tls;
   ConnectionList active;
   std::vector<std::unique_ptr<Connection>> idle;  // the last one was used last
   std::unique_ptr<Alarm> alarm;                   // set while there are connections
@@ -135,12 +146,6 @@ HttpClient::Impl::Impl(asio::io_context& the_loop, Clock& the_clock, Endpoint th
   name = unix_socket ? "unix:" + endpoint.unix_path : endpoint.host + ":" + endpoint.port;
   head_middle = " HTTP/1.1\r\nHost: " + (unix_socket || default_port ? endpoint.host : name) + "\r\n";
   socket_host = endpoint.host.starts_with('[') ? endpoint.host.substr(1, endpoint.host.size() - 2) : endpoint.host;
-  if (endpoint.tls) {
-    tls.emplace(asio::ssl::context::tls_client);
-    tls->set_default_verify_paths();
-    tls->set_verify_mode(asio::ssl::verify_peer);
-    ::SSL_CTX_set_min_proto_version(tls->native_handle(), TLS1_2_VERSION);
-  }
 }
 
 Task<HttpClient::Impl::Sent> HttpClient::Impl::send(const ClientRequest& request, Millis timeout,
@@ -232,7 +237,7 @@ Task<std::optional<std::string>> HttpClient::Impl::connect(Connection& connectio
     if (!error) {
       connection.socket.non_blocking(true, error);
       if (endpoint.unix_path.empty()) connection.socket.set_option(tcp::no_delay(true), error);
-      if (tls) error = co_await handshake(connection);
+      if (endpoint.tls) error = co_await handshake(connection);
       if (!error && !connection.expired) co_return std::nullopt;
     }
     failure = connection.expired ? "no answer in time" : error.message();
@@ -272,7 +277,7 @@ bool HttpClient::Impl::admits(const Socket::endpoint_type& address) const {
 }
 
 Task<error_code> HttpClient::Impl::handshake(Connection& connection) {
-  connection.tls = std::make_unique<asio::ssl::stream<Socket&>>(connection.socket, *tls);
+  connection.tls = std::make_unique<asio::ssl::stream<Socket&>>(connection.socket, tls_context());
   error_code not_numeric;
   asio::ip::make_address(socket_host, not_numeric);
   if (not_numeric) ::SSL_set_tlsext_host_name(connection.tls->native_handle(), socket_host.c_str());

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "net/message.h"
+#include "net/tls.h"
 
 namespace penstock {
 namespace {
@@ -112,6 +113,7 @@ struct Session : boost::intrusive::list_base_hook<boost::intrusive::link_mode<bo
   explicit Session(Socket s) : socket(std::move(s)) {}
 
   Socket socket;
+  std::unique_ptr<TlsConnection> tls;  // null: plain HTTP
   ReadBuffer in{kIdleBufferSize};
   std::string out;                  // a response's head
   Moment deadline = Moment::max();  // of the read or write under way
@@ -136,7 +138,11 @@ struct HttpServer::Impl {
         refusal(std::move(the_refusal)),
         acceptor(the_loop),
         place_free(the_loop),
-        tasks(the_loop) {}
+        tasks(the_loop) {
+    if (!options.tls_certificate.empty()) {
+      identity.emplace(options.tls_certificate, options.tls_key, clock.monotonic());
+    }
+  }
 
   // Reads some more bytes into `session.in`. The error is timed_out, or else the connection is over.
   Task<error_code> fill(Session& session, Moment deadline);
@@ -145,7 +151,8 @@ struct HttpServer::Impl {
 
   // The session's own coroutine, and its steps.
   Task<> serve(Socket socket);
-  Task<bool> serve_request(Session& session);  // false: close the connection
+  Task<bool> shake_hands(Session& session);    // for TLS; false: close the connection
+  Task<bool> serve_request(Session& session);  // the same
   Task<std::size_t> read_head(Session& session);
   Task<> write_response(Session& session, Response& response, bool to_head, bool http11, bool& close);
   Task<> write_stream(Session& session, Response& response, bool chunked);
@@ -161,6 +168,7 @@ struct HttpServer::Impl {
   const Options options;
   const Handler handler;
   const Refusal refusal;
+  std::optional<TlsIdentity> identity;
   tcp::acceptor acceptor;
   std::size_t connections = 0;
   Event place_free;
@@ -262,19 +270,27 @@ Task<error_code> HttpServer::Impl::fill(Session& session, Moment deadline) {
   session.expired = false;
   const std::span<char> room = session.in.room();
   error_code error;
-  session.in.filled(co_await session.socket.async_read_some(asio::buffer(room.data(), room.size()),
-                                                            asio::redirect_error(asio::use_awaitable, error)));
+  if (session.tls) {
+    session.in.filled(co_await session.tls->read_some(room, error));
+  } else {
+    session.in.filled(co_await session.socket.async_read_some(asio::buffer(room.data(), room.size()),
+                                                              asio::redirect_error(asio::use_awaitable, error)));
+  }
   session.deadline = Moment::max();
   if (error == asio::error::operation_aborted && session.expired) error = asio::error::timed_out;
   co_return error;
 }
 
 Task<> HttpServer::Impl::write(Session& session, std::span<asio::const_buffer> buffers) {
-  error_code error = write_now(session.socket, buffers);
+  error_code error = session.tls ? session.tls->write_now(buffers) : write_now(session.socket, buffers);
   while (!error && bytes_left(buffers) > 0) {
     session.deadline = clock.monotonic() + options.progress_timeout;
     session.expired = false;
-    error = co_await write_some(session.socket, buffers);
+    if (session.tls) {
+      error = co_await session.tls->write_some(buffers);
+    } else {
+      error = co_await write_some(session.socket, buffers);
+    }
     session.deadline = Moment::max();
   }
   if (error) throw ClientGone(session.expired ? "the client does not read" : "the client has closed the connection");
@@ -298,16 +314,35 @@ Task<> HttpServer::Impl::serve(Socket socket) {
   sessions.push_back(session);
   arm_sweep();
   try {
-    while (true) {
-      const bool more = co_await serve_request(session);
-      if (!more) break;
+    bool more = true;
+    if (identity) more = co_await shake_hands(session);
+    while (more) {
+      more = co_await serve_request(session);
       if (session.in.capacity() > kIdleBufferSize && session.in.size() <= kIdleBufferSize)
         session.in.reserve(kIdleBufferSize);
     }
+    if (session.tls) session.tls->end();
     if (session.linger) co_await linger(session);
   } catch (const ClientGone& e) {
     log::debug("HTTP: {}", e.what());
   }
+}
+
+Task<bool> HttpServer::Impl::shake_hands(Session& session) {
+  session.tls = std::make_unique<TlsConnection>(identity->context(clock.monotonic()), session.socket);
+  session.deadline = clock.monotonic() + options.header_timeout;
+  session.idle = true;
+  const error_code error = co_await session.tls->handshake();
+  session.deadline = Moment::max();
+  if (!error) co_return true;
+  const bool plain_http = session.tls->is_plain_http();
+  session.tls.reset();
+  if (!plain_http) throw ClientGone("TLS: " + error.message());
+  Response response = refusal(HttpError(400, "this port speaks TLS: ask with https://"));
+  bool close = true;
+  co_await write_response(session, response, false, true, close);
+  session.linger = true;
+  co_return false;
 }
 
 Task<bool> HttpServer::Impl::serve_request(Session& session) {

@@ -7,7 +7,7 @@ namespace penstock {
 
 // An HTTP/1.1 server on one loop thread: keep-alive, pipelining in order, chunked bodies both ways,
 // `Expect: 100-continue` answered when the handler first reads the body, HEAD. Malformed requests are answered 4xx,
-// then closed. Every connection has deadlines, checked by one sweep.
+// then closed. Every connection has deadlines, checked by one sweep. TLS 1.2 or 1.3 when it is given a certificate.
 class HttpServer {
  public:
   using Handler = std::function<Task<Response>(Request&)>;
@@ -19,15 +19,16 @@ class HttpServer {
     std::uint16_t port = 0;                // 0: any free one, see port()
     std::size_t connections_max = 10'000;  // at a time
     std::size_t header_size_max = 32 * 1024;
-    Millis header_timeout{30'000};    // from a request's first byte to the end of its head
+    std::string tls_certificate = {}, tls_key = {};  // PEM files, read again when they have changed; empty: without TLS
+    Millis header_timeout{30'000};    // from a request's first byte to the end of its head; and for TLS's handshake
     Millis idle_timeout{120'000};     // between requests
     Millis progress_timeout{60'000};  // for the next 16 KB of a body, or for one write
   };
 
   // `handler` runs once a request on the loop thread; what it leaves unread of the body is read and dropped, up to 1
   // MB, else the connection closes. An exception other than HttpError that leaves it ends the connection: the API's
-  // route boundary lets none out. Destroy the server only when run() and stop() have ended, or when its loop no longer
-  // runs.
+  // route boundary lets none out. Throws UsageError for files of TLS that cannot be used. Destroy the server only when
+  // run() and stop() have ended, or when its loop no longer runs.
   HttpServer(asio::io_context& loop, Clock& clock, Options options, Handler handler, Refusal refusal = in_plain_words);
   ~HttpServer();
 

@@ -1,16 +1,12 @@
 #include "net/http_server.h"
 
 #include <gtest/gtest.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/redirect_error.hpp>
-#include <boost/asio/ssl.hpp>
 #include <boost/asio/write.hpp>
 #include <cstdlib>
 #include <map>
@@ -19,7 +15,7 @@
 #include "base/log.h"
 #include "net/http_client.h"
 #include "net/message.h"
-#include "testing/run_task.h"
+#include "testing/http_fixture.h"
 
 // Server and client against each other, and each against plain sockets that say things word by word.
 namespace penstock {
@@ -27,79 +23,6 @@ namespace {
 
 using asio::ip::tcp;
 using Kind = SendFailure::Kind;
-using Sent = boost::system::result<ClientResponse, SendFailure>;
-constexpr Millis kLong{1'000'000};
-
-// Time that moves when the test says so.
-class HandClock : public Clock {
- public:
-  Timestamp now() const override { return Timestamp(Millis(1'700'000'000'000)) + moment_.time_since_epoch(); }
-  Moment monotonic() const override { return moment_; }
-
-  std::unique_ptr<Alarm> alarm_at(Moment when, std::function<void()> ring) override {
-    const Key key{when, ++count_};
-    alarms_[key] = std::move(ring);
-    return std::make_unique<HandAlarm>(*this, key);
-  }
-
-  void advance(Millis step) {
-    const Moment end = moment_ + step;
-    while (!alarms_.empty() && alarms_.begin()->first.first <= end) {
-      const auto due = alarms_.extract(alarms_.begin());
-      moment_ = std::max(moment_, due.key().first);
-      due.mapped()();
-    }
-    moment_ = end;
-  }
-
- private:
-  using Key = std::pair<Moment, int>;
-  struct HandAlarm : Alarm {
-    HandAlarm(HandClock& the_clock, Key the_key) : clock(the_clock), key(the_key) {}
-    ~HandAlarm() override { clock.alarms_.erase(key); }
-    HandClock& clock;
-    Key key;
-  };
-
-  Moment moment_{Millis{1'000}};
-  std::map<Key, std::function<void()>> alarms_;
-  int count_ = 0;
-};
-
-// One side of a connection.
-class Peer {
- public:
-  explicit Peer(asio::io_context& loop) : socket(loop) {}
-
-  Task<> connect(std::uint16_t port) {
-    const tcp::endpoint endpoint(asio::ip::address_v4::loopback(), port);
-    co_await socket.async_connect(endpoint, asio::use_awaitable);
-  }
-
-  Task<> send(std::string bytes) { co_await asio::async_write(socket, asio::buffer(bytes), asio::use_awaitable); }
-
-  // Up to and with `end`; what there is when the connection ends first.
-  Task<std::string> read_until(std::string end) {
-    std::size_t found;
-    while ((found = in.find(end)) == std::string::npos) {
-      char chunk[4096];
-      error_code error;
-      const std::size_t n =
-          co_await socket.async_read_some(asio::buffer(chunk), asio::redirect_error(asio::use_awaitable, error));
-      if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
-      if (error) co_return std::exchange(in, {});
-      in.append(chunk, n);
-    }
-    std::string text = in.substr(0, found + end.size());
-    in.erase(0, text.size());
-    co_return text;
-  }
-
-  Task<std::string> read_to_end() { return read_until("\x01no such bytes"); }
-
-  Socket socket;
-  std::string in;
-};
 
 // A server of which each connection has a list of replies; "wait" waits for the client to close instead.
 class Script {
@@ -137,103 +60,6 @@ class Script {
   tcp::acceptor acceptor_;
   std::vector<std::vector<std::string>> connections_;
 };
-
-class Http : public ::testing::Test {
- protected:
-  Http() { log::set_level(log::Level::off); }
-
-  ~Http() override {
-    if (server) tasks.spawn("stop", server->stop(Millis{0}));
-    tasks_of_test.cancel();
-    while (tasks.size() + tasks_of_test.size() > 0) {
-      clock.advance(Millis{1});
-      pump();
-    }
-    log::set_level(log::Level::info);
-  }
-
-  void serve(HttpServer::Handler handler, HttpServer::Options options = {},
-             HttpServer::Refusal refusal = HttpServer::in_plain_words) {
-    server = std::make_unique<HttpServer>(loop, clock, std::move(options), std::move(handler), std::move(refusal));
-    server->listen();
-    tasks.spawn("server", server->run());
-  }
-
-  std::string url() const { return "http://127.0.0.1:" + std::to_string(server->port()); }
-
-  HttpClient& client_of(const std::string& where, HttpClient::Options options = {}) {
-    client = std::make_unique<HttpClient>(loop, clock, *Endpoint::parse(where), options);
-    return *client;
-  }
-
-  Sent get(HttpClient& from, std::string_view target = "/", std::string_view method = "GET") {
-    const ClientRequest request{method, target, {}, {}};
-    return run_task(loop, from.send(request, kLong));
-  }
-
-  // Everything that the server says to `bytes` until it closes.
-  std::string say(const std::string& bytes) { return run_task(loop, say_to(server->port(), bytes)); }
-  Task<std::string> say_to(std::uint16_t port, std::string bytes) {
-    Peer peer(loop);
-    co_await peer.connect(port);
-    co_await peer.send(bytes);
-    std::string answer = co_await peer.read_to_end();
-    co_return answer;
-  }
-  // The same to a client that has nothing more to say.
-  Task<std::string> say_and_end(std::string bytes) {
-    Peer peer(loop);
-    co_await peer.connect(server->port());
-    co_await peer.send(bytes);
-    peer.socket.shutdown(Socket::shutdown_send);
-    std::string answer = co_await peer.read_to_end();
-    co_return answer;
-  }
-  Task<> say_later(std::string bytes) {
-    heard = co_await say_to(server->port(), bytes);
-    closed = true;
-  }
-
-  Task<> send_later(HttpClient& to, std::string target, Millis timeout) {
-    const ClientRequest request{"GET", target, {}, {}};
-    later = co_await to.send(request, timeout);
-  }
-
-  // Runs whatever can run without time passing.
-  void pump() {
-    loop.restart();
-    while (loop.poll() > 0) continue;
-  }
-
-  asio::io_context loop;
-  HandClock clock;
-  TaskGroup tasks{loop}, tasks_of_test{loop};
-  std::unique_ptr<HttpServer> server;
-  std::unique_ptr<HttpClient> client;
-  std::string heard;
-  std::optional<Sent> later;  // what send_later() brought
-  bool closed = false;
-};
-
-std::size_t count(const std::string& text, const std::string& word) {
-  std::size_t n = 0;
-  for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) ++n;
-  return n;
-}
-
-Task<Response> echo(Request& request) {
-  Response response;
-  response.headers.add("Content-Type", "text/plain");
-  response.headers.add("X-Seen", request.method + " " + request.path + " " + request.query);
-  response.body = co_await read_all(*request.body, 64 << 20);
-  co_return response;
-}
-
-Task<Response> hello(Request& request) {
-  Response response;
-  response.body = "hello " + request.path;
-  co_return response;
-}
 
 // --- The server ---
 
@@ -574,26 +400,6 @@ TEST_F(HttpServerTest, ClosesAnIdleConnectionWithoutAWord) {
   EXPECT_TRUE(closed);
   EXPECT_EQ(count(heard, "HTTP/1.1 "), 1u);
 }
-
-// `count` pieces of 100 KB, then an accident if it is told so.
-class Pieces : public ByteSource {
- public:
-  Pieces(int count, bool fail, bool* gone = nullptr) : count_(count), fail_(fail), gone_(gone) {}
-  ~Pieces() override {
-    if (gone_) *gone_ = true;
-  }
-  Task<std::string_view> next() override {
-    if (count_-- > 0) co_return piece_;
-    if (fail_) throw std::runtime_error("the disk is gone");
-    co_return std::string_view();
-  }
-
- private:
-  int count_;
-  bool fail_;
-  bool* gone_;
-  std::string piece_ = std::string(100'000, 'x');
-};
 
 // /sized, /chunked; ?fail breaks off after three of five pieces.
 Task<Response> stream(Request& request) {
@@ -1147,87 +953,6 @@ TEST_F(HttpClientTest, SpeaksThroughAUnixSocket) {
   EXPECT_EQ(get(client_of("unix:" + path), "/health")->body, "ok");
   EXPECT_EQ(seen, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
   ::unlink(path.c_str());
-}
-
-// A key, and a certificate for 127.0.0.1 that vouches for itself.
-class TlsServer {
- public:
-  explicit TlsServer(asio::io_context& loop)
-      : context_(asio::ssl::context::tls_server), acceptor_(loop, tcp::endpoint(asio::ip::address_v4::loopback(), 0)) {
-    EVP_PKEY* key = ::EVP_EC_gen("P-256");
-    X509* certificate = ::X509_new();
-    ::X509_set_version(certificate, 2);
-    ::ASN1_INTEGER_set(::X509_get_serialNumber(certificate), 1);
-    ::X509_gmtime_adj(::X509_getm_notBefore(certificate), -60);
-    ::X509_gmtime_adj(::X509_getm_notAfter(certificate), 3'600);
-    ::X509_set_pubkey(certificate, key);
-    X509_EXTENSION* names = ::X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, "IP:127.0.0.1");
-    ::X509_add_ext(certificate, names, -1);
-    ::X509_EXTENSION_free(names);
-    ::X509_sign(certificate, key, ::EVP_sha256());
-    ::SSL_CTX_use_certificate(context_.native_handle(), certificate);
-    ::SSL_CTX_use_PrivateKey(context_.native_handle(), key);
-    std::FILE* file = std::fopen(path.c_str(), "w");
-    ::PEM_write_X509(file, certificate);
-    std::fclose(file);
-    ::X509_free(certificate);
-    ::EVP_PKEY_free(key);
-  }
-  ~TlsServer() { ::unlink(path.c_str()); }
-
-  std::string port() const { return std::to_string(acceptor_.local_endpoint().port()); }
-
-  Task<> run() {
-    while (true) {
-      asio::ssl::stream<tcp::socket> stream(acceptor_.get_executor(), context_);
-      co_await acceptor_.async_accept(stream.next_layer(), asio::use_awaitable);
-      ++accepted;
-      error_code error;
-      co_await stream.async_handshake(asio::ssl::stream_base::server, asio::redirect_error(asio::use_awaitable, error));
-      std::string request;
-      char byte;
-      while (!error) {
-        const std::size_t n =
-            co_await stream.async_read_some(asio::buffer(&byte, 1), asio::redirect_error(asio::use_awaitable, error));
-        request.append(&byte, n);
-        if (!request.ends_with("\r\n\r\n")) continue;
-        co_await asio::async_write(stream, asio::buffer(kOk), asio::use_awaitable);
-      }
-    }
-  }
-
-  const std::string path = ::testing::TempDir() + "penstock_" + std::to_string(::getpid()) + ".pem";
-  int accepted = 0;
-
- private:
-  asio::ssl::context context_;
-  tcp::acceptor acceptor_;
-};
-
-TEST_F(HttpClientTest, SpeaksTlsOnlyToWhomItTrusts) {
-  TlsServer tls(loop);
-  tasks_of_test.spawn("tls", tls.run());
-  const Sent stranger = get(client_of("https://127.0.0.1:" + tls.port()));
-  ASSERT_FALSE(stranger);
-  EXPECT_EQ(stranger.error().kind, Kind::connect);
-
-  ::setenv("SSL_CERT_FILE", tls.path.c_str(), 1);
-  const Sent wrong_name = get(client_of("https://localhost:" + tls.port()));
-  ASSERT_FALSE(wrong_name);
-  EXPECT_EQ(wrong_name.error().kind, Kind::connect);
-
-  HttpClient& to = client_of("https://127.0.0.1:" + tls.port());
-  const int before = tls.accepted;
-  for (int i = 0; i < 2; ++i) {
-    const Sent sent = get(to);
-    ASSERT_TRUE(sent) << sent.error().message;
-    EXPECT_EQ(sent->body, "ok");
-  }
-  EXPECT_EQ(tls.accepted, before + 1);
-  ::unsetenv("SSL_CERT_FILE");
-  client.reset();
-  tasks_of_test.cancel();
-  pump();
 }
 
 }  // namespace
