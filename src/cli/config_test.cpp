@@ -95,6 +95,8 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
   const Row table[] = {
       {"listen", "\"0.0.0.0:81\"", "0.0.0.0:81",
        [](const Config& c) { return fmt::format("{}:{}", c.listen_host, c.listen_port); }},
+      {"tls_certificate", "\"/etc/a.pem\"", "/etc/a.pem", [](const Config& c) { return c.tls_certificate; }},
+      {"tls_key", "\"/etc/a.key\"", "/etc/a.key", [](const Config& c) { return c.tls_key; }},
       {"data", "\"/var/d\"", "/var/d", [](const Config& c) { return c.data; }},
       {"database", "\"postgres://h/d\"", "postgres://h/d", [](const Config& c) { return c.database; }},
       {"blobs", "\"s3://bucket/a\"", "s3://bucket/a", [](const Config& c) { return c.blobs; }},

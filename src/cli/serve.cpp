@@ -55,7 +55,11 @@ int serve(const Config& config) {
   App app(loop, config);
   HttpServer server(
       loop, app.services().clock,
-      {.host = config.listen_host, .port = config.listen_port, .connections_max = connections_max()},
+      {.host = config.listen_host,
+       .port = config.listen_port,
+       .connections_max = connections_max(),
+       .tls_certificate = config.tls_certificate,
+       .tls_key = config.tls_key},
       [&](Request& request) { return dispatch(app.services(), request); }, refuse);
   server.listen();
   TaskGroup tasks(loop);

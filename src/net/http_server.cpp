@@ -139,7 +139,7 @@ struct HttpServer::Impl {
         acceptor(the_loop),
         place_free(the_loop),
         tasks(the_loop) {
-    if (!options.tls_certificate.empty()) {
+    if (!options.tls_certificate.empty() || !options.tls_key.empty()) {
       identity.emplace(options.tls_certificate, options.tls_key, clock.monotonic());
     }
   }

@@ -125,6 +125,9 @@ TlsIdentity::TlsIdentity(std::string certificate_file, std::string key_file, Mom
       looked_(now) {}
 
 TlsIdentity::Context TlsIdentity::read() const {
+  if (certificate_file_.empty() || key_file_.empty()) {
+    throw UsageError("tls_certificate and tls_key belong together: set both, or none");
+  }
   check_readable("tls_certificate", certificate_file_);
   check_readable("tls_key", key_file_);
   Context context(::SSL_CTX_new(::TLS_server_method()), &::SSL_CTX_free);

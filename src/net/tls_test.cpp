@@ -351,6 +351,8 @@ TEST_F(TlsTest, FilesThatCannotBeUsedAreNamed) {
     std::string certificate, key, message;
   };
   for (const Case& c : std::initializer_list<Case>{
+           {trusted->file, "", "tls_certificate and tls_key belong together: set both, or none"},
+           {"", trusted->key_file, "tls_certificate and tls_key belong together: set both, or none"},
            {"/no/such.pem", trusted->key_file, "tls_certificate: cannot read /no/such.pem: No such file or directory"},
            {trusted->file, "/no/such.key", "tls_key: cannot read /no/such.key: No such file or directory"},
            {empty, trusted->key_file, "tls_certificate: " + empty + " holds no certificate as PEM: "},
