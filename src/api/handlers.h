@@ -25,9 +25,10 @@ struct Services {
   Expiry& expiry;
   asio::thread_pool& io;  // for reading and writing blobs
   Limits limits;
-  std::string process;    // this one's name on what it holds
-  bool has_worker;        // of its own
-  bool draining = false;  // it will end soon: what is here goes on, and nothing new is taken
+  std::string process;                         // this one's name on what it holds
+  bool has_worker;                             // of its own
+  std::vector<std::string> cors_origins = {};  // whose pages may read our answers: see api/cors.h
+  bool draining = false;                       // it will end soon: what is here goes on, and nothing new is taken
   bool disk_low = false;  // what is left is kept for what is here: no line is sent, and nothing new is taken
   Timestamp started_at;
 };
@@ -39,7 +40,7 @@ constexpr std::size_t kJsonBodyMax = 1 << 20;
 struct Context {
   Services& services;
   Request& request;
-  std::string id;    // what stands for {id} in the route, decoded
+  std::string id;         // what stands for {id} in the route, decoded
   Principal caller = {};  // its project is whose everything is that the handler may know of
   std::string request_id = {};
 };

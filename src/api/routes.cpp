@@ -8,6 +8,7 @@
 #include <charconv>
 #include <system_error>
 
+#include "api/cors.h"
 #include "base/log.h"
 #include "model/wire.h"
 
@@ -122,8 +123,21 @@ std::optional<Response> refuse_work(const Services& services) {
   return std::nullopt;
 }
 
+// Of browsers: an answer is taken for nothing but what it says it is, loads and runs nothing, stands in no page of
+// others, and is kept in no cache. A handler may say something else.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kSecurityHeaders = {{
+    {"Cache-Control", "no-store"},
+    {"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
+    {"Cross-Origin-Resource-Policy", "same-origin"},
+    {"Referrer-Policy", "no-referrer"},
+    {"X-Content-Type-Options", "nosniff"},
+}};
+
 // What every answer has.
 void add_headers(Response& response, const std::string& request_id, Millis took) {
+  for (const auto& [name, value] : kSecurityHeaders) {
+    if (!response.headers.find(name)) response.headers.add(std::string(name), std::string(value));
+  }
   response.headers.add("x-request-id", request_id);
   response.headers.add("openai-processing-ms", std::to_string(took.count()));
 }
@@ -148,6 +162,7 @@ Task<Response> route(Services& services, Request& request, const std::string& re
   }
   if (allowed.empty())
     co_return plain_error(404, fmt::format("Unknown request URL: {} {}.", request.method, request.path));
+  if (is_preflight(request, services.cors_origins)) co_return preflight_response(std::move(allowed));
   Response response = plain_error(405, fmt::format("Method {} is not allowed here.", request.method));
   response.headers.add("Allow", allowed);
   co_return response;
@@ -183,6 +198,7 @@ Task<Response> dispatch(Services& services, Request& request) {
     response = failed(e);
   }
   add_headers(response, request_id, services.clock.monotonic() - start);
+  add_cors_headers(response, request, services.cors_origins);
   co_return response;
 }
 

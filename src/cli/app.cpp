@@ -129,6 +129,7 @@ App::App(asio::io_context& loop, const Config& config)
                            .completion_windows = config.completion_windows},
                 .process = process_,
                 .has_worker = config.worker,
+                .cors_origins = config.cors_origins,
                 .started_at = clock_.now()},
       disk_(
           loop, clock_, io_, [this] { return disk_room(data_.path()); },

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "api/origin.h"
 #include "base/error.h"
 #include "engine/memory_fit.h"
 #include "net/http_client.h"
@@ -101,6 +102,17 @@ Values split(const std::string& text) {
   return values;
 }
 
+void set_cors_origins(Config& c, const Values& v) {
+  c.cors_origins.clear();
+  for (const auto& list : v) {
+    for (const auto& text : split(list)) {
+      const auto origin = parse_origin(text);
+      if (!origin) throw UsageError(origin.error().message);
+      c.cors_origins.push_back(*origin);
+    }
+  }
+}
+
 CompletionWindow parse_completion_window(const std::string& text) {
   using namespace std::chrono_literals;
   static const std::map<char, std::chrono::seconds> units = {{'s', 1s}, {'m', 1min}, {'h', 1h}};
@@ -146,6 +158,10 @@ const std::vector<Setting>& all_settings() {
                    &Config::tls_certificate, PathKind::path),
       text_setting({"tls_key", "--tls-key", "PENSTOCK_TLS_KEY", "PEM file of its key"}, &Config::tls_key,
                    PathKind::path),
+      {{"cors_origins", "--cors-origins", "PENSTOCK_CORS_ORIGINS",
+        "origins of web pages that may call the API, such as https://example.com (default: none)"},
+       set_cors_origins,
+       [](const Config& c) { return quote_list(c.cors_origins); }},
       text_setting({"data", "--data", "PENSTOCK_DATA", "folder for files, queue and results"}, &Config::data,
                    PathKind::path),
       {{"database", "--database", "PENSTOCK_DATABASE",
@@ -241,7 +257,7 @@ const Setting* find_setting(std::string_view key) {
 }
 
 bool is_list(std::string_view key) {
-  return key == "engines" || key == "llama_server_args" || key == "completion_windows";
+  return key == "cors_origins" || key == "engines" || key == "llama_server_args" || key == "completion_windows";
 }
 
 // Where each value came from, in words.

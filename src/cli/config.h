@@ -15,7 +15,8 @@ namespace penstock {
 struct Config {
   std::string listen_host = "127.0.0.1";
   std::uint16_t listen_port = 4080;
-  std::string tls_certificate, tls_key;  // PEM files, both or none
+  std::string tls_certificate, tls_key;   // PEM files, both or none
+  std::vector<std::string> cors_origins;  // whose pages browsers let call the API
   std::string data = "penstock-data";
   std::string database;  // URL of PostgreSQL, which several processes may share; empty: SQLite in `data`
   std::string blobs;     // a folder or s3://bucket/prefix, which they share too; empty: in `data`

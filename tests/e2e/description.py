@@ -41,6 +41,8 @@ def check(response):
         return  # no request was understood, whatever its path
     if template is None:
         assert response.status_code == 404, "the path is not described"
+    elif method == "OPTIONS" and response.status_code == 204:  # a browser asks for a page if it may
+        assert set(response.headers["access-control-allow-methods"].split(", ")) == methods(template)
     elif method not in methods(template):
         assert response.status_code == 405, "the method is not described"
         assert set(response.headers["allow"].split(", ")) == methods(template)

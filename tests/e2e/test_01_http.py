@@ -54,16 +54,16 @@ REFUSALS = {
 MALFORMED = {
     "no HTTP": b"hello\r\n\r\n",
     "no Host": b"GET /v1/files HTTP/1.1\r\n\r\n",
-    "other version": b"GET /v1/files HTTP/2.0\r\nHost: a\r\n\r\n",
+    "other version": b"GET /v1/files HTTP/2.0\r\nHost: localhost\r\n\r\n",
     "bare line feeds": b"GET /v1/files HTTP/1.1\nHost: a\n\n",
-    "folded header": b"GET /v1/files HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n",
-    "length that is none": b"POST /v1/batches HTTP/1.1\r\nHost: a\r\nContent-Length: abc\r\n\r\n",
-    "negative length": b"POST /v1/batches HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-    "two lengths": b"POST /v1/batches HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    "length and chunks": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "other coding": b"POST /v1/batches HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
-    "chunk that is none": b"POST /v1/batches HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "bytes that are not UTF-8": b"GET /v1/\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
+    "folded header": b"GET /v1/files HTTP/1.1\r\nHost: localhost\r\nX: b\r\n c\r\n\r\n",
+    "length that is none": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: abc\r\n\r\n",
+    "negative length": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+    "two lengths": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "length and chunks": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "other coding": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
+    "chunk that is none": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "bytes that are not UTF-8": b"GET /v1/\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
 }
 
 BAD_JSON = {
@@ -224,7 +224,7 @@ def test_head_is_answered_like_get_without_the_body(client, shared_server, conne
     file = client.files.create(file=("a.txt", b"hello"), purpose="user_data")
     connection = connect()
     for path, length in ((f"/v1/files/{file.id}/content", "5"), (f"/v1/files/{file.id}", None), ("/v1/files/file-unknown", None)):
-        connection.send(f"HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\nGET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        connection.send(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\nGET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         status, headers, _ = connection.answer(has_body=False)
         get_status, get_headers, _ = connection.answer()
         assert (status, headers["Content-Length"]) == (get_status, get_headers["Content-Length"])
@@ -234,24 +234,24 @@ def test_head_is_answered_like_get_without_the_body(client, shared_server, conne
 def test_pipelined_requests_are_answered_in_order(connect):
     connection = connect()
     names = [f"file-{n}" for n in range(20)]
-    connection.send(b"".join(f"GET /v1/files/{name} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for name in names))
+    connection.send(b"".join(f"GET /v1/files/{name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for name in names))
     answers = [json.loads(connection.answer()[2]) for _ in names]
     assert [answer["error"]["message"] for answer in answers] == [f"No such File object: {name}" for name in names]
 
 
 def test_refusal_leaves_the_connection_open_for_the_next_request(connect):
     connection = connect()
-    connection.send(b"POST /v1/nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000)
+    connection.send(b"POST /v1/nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000)
     assert connection.answer()[0] == 404
-    connection.send(b"POST /v1/batches HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{")
+    connection.send(b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n{")
     assert connection.answer()[0] == 400
-    connection.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    connection.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert connection.answer()[0] == 200
 
 
 def test_slow_sender_is_understood(connect):
     connection = connect()
-    for byte in b"POST /v1/batches HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}":
+    for byte in b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}":
         connection.send(bytes([byte]))
     status, _, body = connection.answer()
     assert (status, json.loads(body)["error"]["code"]) == (400, "missing_required_parameter")
@@ -262,7 +262,7 @@ UPLOAD = b'{"filename": "a.txt", "purpose": "user_data", "bytes": 1, "mime_type"
 
 def test_client_that_waits_for_continue_is_told_to_go_on(connect):
     connection = connect()
-    head = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
+    head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
     connection.send(head % (b"/v1/uploads", len(UPLOAD)))
     assert connection.answer(has_body=False)[0] == 100
     connection.send(UPLOAD)
@@ -278,15 +278,15 @@ def test_chunked_body_is_taken(shared_server, connect):
     assert answer.status_code == 200
     connection = connect()
     chunks = b"".join(b"%X;a=b\r\n%c\r\n" % (1, byte) for byte in UPLOAD) + b"0\r\nTrailer: x\r\n\r\n"
-    connection.send(b"POST /v1/uploads HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+    connection.send(b"POST /v1/uploads HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
     assert connection.answer()[0] == 200
 
 
 def test_idle_and_half_open_connections_do_not_hold_others_up(shared_server, connect):
-    for begun in (b"", b"GET /v1/fi", b"POST /v1/batches HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{"):
+    for begun in (b"", b"GET /v1/fi", b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"):
         for _ in range(100):
             connect().send(begun)
-    form = b"POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 9999\r\n\r\n"
+    form = b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 9999\r\n\r\n"
     connect().send(form + PART)
     start = time.monotonic()
     for _ in range(10):
@@ -303,7 +303,7 @@ def test_client_that_leaves_in_mid_upload_leaves_no_file(client, shared_server, 
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 90000000"
     content = PART + b"x" * 20_000_000  # more than S3 gets at once
     with Connection(shared_server) as connection:
-        connection.send(b"POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\n" + framing)
+        connection.send(b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n" + framing)
         connection.send(b"\r\n\r\n" + (b"%x\r\n%s\r\n" % (len(content), content) if chunked else content))
         wait_until(unfinished, "the server has begun to write")
     wait_until(lambda: not unfinished(), "what was written is gone")
@@ -314,5 +314,5 @@ def test_client_that_leaves_in_mid_upload_leaves_no_file(client, shared_server, 
 def test_client_that_leaves_before_its_answer_harms_nobody(shared_server):
     for _ in range(50):
         with socket.create_connection(("127.0.0.1", shared_server.port)) as connection:
-            connection.sendall(b"GET /v1/files HTTP/1.1\r\nHost: a\r\n\r\n" * 20)
+            connection.sendall(b"GET /v1/files HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
     assert request(shared_server, "GET", "/healthz").status_code == 200

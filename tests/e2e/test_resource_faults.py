@@ -352,7 +352,7 @@ def seconds_of_cpu(pid):
 
 def say(connection, method, path, body=b"", kind="application/json"):
     """A request on a connection that stays open, and the JSON of its answer."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.send(head.encode() + body)
     status, _, content = connection.answer()
     assert status == 200, content
@@ -382,7 +382,7 @@ def test_fault_35_at_the_limit_of_descriptors_clients_wait_and_work_goes_on(new_
         first = connect()
         say(first, "GET", "/healthz")
         crowd = [connect() for _ in range(100)]
-        crowd[-1].send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        crowd[-1].send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         wait_until(lambda: "connections are in use" in server.log.read_text(), "the server is full")
         before = seconds_of_cpu(server.process.pid)
         time.sleep(1)
@@ -427,11 +427,11 @@ def test_fault_36_slow_and_idle_clients_take_little_memory_and_hold_nobody_up(ne
     alone = latencies(server)
     memory = megabytes_of_memory(server.process.pid)
     dripping = (
-        b"GET /v1/files HTTP/1.1\r\nHost: a\r\nX-Long: ",
-        b"POST /v1/batches HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{",
-        b"POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 9999\r\n\r\n--x\r\n",
+        b"GET /v1/files HTTP/1.1\r\nHost: localhost\r\nX-Long: ",
+        b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{",
+        b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 9999\r\n\r\n--x\r\n",
     )
-    download = f"GET /v1/files/{big.id}/content HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    download = f"GET /v1/files/{big.id}/content HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
     try:
         with ExitStack() as stack:

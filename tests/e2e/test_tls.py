@@ -127,7 +127,7 @@ def test_client_without_the_authority_trusts_nobody(server, monkeypatch):
 
 def test_plain_http_is_told_what_to_do(server):
     with Connection(server) as plain:
-        plain.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        plain.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         status, headers, body = plain.answer()
         assert plain.is_closed()
     assert (status, headers["Content-Type"]) == (400, "application/json")
@@ -146,8 +146,8 @@ def test_garbage_and_slow_handshakes_hold_nobody_up(server):
 
 
 def test_fault_44_malformed_request_is_refused_over_tls(connection):
-    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
-    connection.sendall(head + b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.sendall(head + b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     answer = b""
     while piece := connection.recv(4096):  # it ends with a word of TLS, else this raises
         answer += piece
