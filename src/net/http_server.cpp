@@ -389,8 +389,11 @@ Task<std::size_t> HttpServer::Impl::read_head(Session& session) {
   std::size_t scanned = 0;
   Moment deadline = session.in.empty() ? Moment::max() : clock.monotonic() + options.header_timeout;
   while (true) {
-    while (scanned == 0 && session.in.view().starts_with("\r\n")) session.in.consume(2);  // RFC 9112 section 2.2
     const HeadScan scan = scan_head(session.in.view(), scanned);
+    if (scan == HeadScan::done && scanned == 2) {  // an empty line before a request: RFC 9112 section 2.2
+      session.in.consume(std::exchange(scanned, 0));
+      continue;
+    }
     if (scan == HeadScan::bad) throw HttpError(400, "malformed head: a bare line feed or a folded line");
     if (scanned > options.header_size_max) {
       throw HttpError(431, fmt::format("the head is larger than {} bytes", options.header_size_max));

@@ -210,6 +210,16 @@ TEST_F(HttpServerTest, TakesARequestByteByByteAndServesOthersMeanwhile) {
   EXPECT_TRUE(answer.ends_with("\r\n\r\nabc")) << answer;
 }
 
+TEST_F(HttpServerTest, PassesOverEmptyLinesBeforeARequestHoweverTheyArrive) {
+  serve(hello);
+  Peer peer(loop);
+  run_task(loop, send_bytes(peer, server->port(), "\r\n\r\nGET /1 HTTP/1.1\r\nHost: a\r\n\r\n\r\n", clock));
+  run_task(loop, peer.send("GET /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+  const std::string answer = run_task(loop, peer.read_to_end());
+  EXPECT_EQ(count(answer, "HTTP/1.1 200 "), 2u) << answer;
+  EXPECT_TRUE(answer.ends_with("hello /2")) << answer;
+}
+
 TEST_F(HttpServerTest, DropsAShortUnreadBodyAndGoesOn) {
   serve(hello);
   const std::string answer = say("POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\n" +
@@ -257,7 +267,6 @@ TEST_F(HttpServerTest, RefusesMalformedRequestsAndCloses) {
            {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd"},
            {"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"},
            {"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n"},
-           {"PRI * HTTP/2.0\r\n\r\n"},
            {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"},
            {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"},
            {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX\r\n0\r\n\r\n"},
@@ -274,6 +283,16 @@ TEST_F(HttpServerTest, RefusesMalformedRequestsAndCloses) {
            {"GET / HTTP/1.9\r\nHost: a\r\n\r\n"},
            {"GET / http/1.1\r\nHost: a\r\n\r\n"},
            {"GET /\r\n\r\n"},
+           {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
+           {"GET /\x1b HTTP/1.1\r\nHost: a\r\n\r\n"},
+           {"GET /?\x01 HTTP/1.1\r\nHost: a\r\n\r\n"},
+           {"GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n"},
+           {"GET / HTTP/1.1\r\nHost: a\r\nX: \x1b\r\n\r\n"},
+           {"GET / HTTP/1.1\r\nHost : a\r\n\r\n"},
+           {"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n"},
+           {"GET / HTTP/1.1\r\n Host: a\r\n\r\n"},
+           {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"},
+           {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0;a=\"\n\"\r\n\r\n"},
            {"\x16\x03\x01\x02\r\n\r\n"},
            {"GET /" + std::string(40'000, 'a') + " HTTP/1.1\r\nHost: a\r\n\r\n", "431"},
            {std::string(40'000, 'a'), "431"},

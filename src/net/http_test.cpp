@@ -185,6 +185,7 @@ std::string decode_chunks(std::string_view bytes, std::size_t step) {
   std::size_t begin = 0, end = 0;
   while (!chunks.done()) {
     const ChunkDecoder::Step s = chunks.next(bytes.substr(begin, end - begin));
+    EXPECT_LE(s.consumed, end - begin);
     content += s.piece;
     begin += s.consumed;
     if (!s.piece.empty() || chunks.done()) continue;
@@ -199,15 +200,54 @@ TEST(ChunkDecoder, GivesTheContentHoweverTheBytesArrive) {
     EXPECT_EQ(decode_chunks("5\r\nhello\r\n6;a=\"b\"\r\n world\r\n0\r\n\r\nnext", 99).substr(0, 15), "hello worldnext");
     EXPECT_EQ(decode_chunks("5\r\nhello\r\n6;a=b\r\n world\r\n0\r\n\r\n", step), "hello world") << step;
     EXPECT_EQ(decode_chunks("5\r\nhello\r\n0\r\nTrailer: x\r\n\r\n", step), "hello") << step;
+    EXPECT_EQ(decode_chunks("0005 ;a\r\nhello\r\nA \t;x\r\n 23456789\n\r\n0;b\r\n\r\n", step), "hello 23456789\n")
+        << step;
     EXPECT_EQ(decode_chunks("5\r\nhello\r\n0\r\n", step), "hello…") << step;
   }
 }
 
 TEST(ChunkDecoder, RefusesWhatIsNoChunk) {
-  for (const char* bytes : {"x\r\n", "5\r\nhelloX\r\n0\r\n\r\n", "-5\r\nhello\r\n0\r\n\r\n", "5 5\r\nhello\r\n",
-                            "fffffffffffffffff\r\n", "0x5\r\nhello\r\n0\r\n\r\n", "\r\n"}) {
-    EXPECT_THROW(decode_chunks(bytes, 99), HttpError) << bytes;
+  const std::string nul(1, '\0');
+  for (const std::string& bytes : {
+           std::string("x\r\n"),
+           std::string("\r\n"),
+           std::string("-5\r\nhello\r\n0\r\n\r\n"),
+           std::string("+5\r\nhello\r\n0\r\n\r\n"),
+           std::string("0x5\r\nhello\r\n0\r\n\r\n"),
+           std::string("5_\r\nhello\r\n0\r\n\r\n"),
+           std::string(" 5\r\nhello\r\n0\r\n\r\n"),
+           std::string("5 \r\nhello\r\n0\r\n\r\n"),
+           std::string("5 5\r\nhello\r\n"),
+           std::string("fffffffffffffffff\r\n"),
+           std::string("10000000000000005\r\nhello\r\n0\r\n\r\n"),
+           // Longer or shorter than they say.
+           std::string("5\r\nhelloX\r\n0\r\n\r\n"),
+           std::string("5\r\nhello0\r\n\r\n"),
+           std::string("5\r\nhell\r\n0\r\n\r\n"),
+           // Lines that others may end elsewhere.
+           std::string("5\nhello\r\n0\r\n\r\n"),
+           std::string("5\r\nhello\n0\r\n\r\n"),
+           std::string("5;a\nb\r\nhello\r\n0\r\n\r\n"),
+           std::string("5;a=\"\n\"\r\nhello\r\n0\r\n\r\n"),
+           std::string("5;a\rb\r\nhello\r\n0\r\n\r\n"),
+           "5;" + nul + "\r\nhello\r\n0\r\n\r\n",
+           std::string("0\n\r\n"),
+           std::string("0\r\n\n"),
+           std::string("0\r\nA: b\n\r\n"),
+           // Trailers.
+           std::string("0\r\nA\r\n\r\n"),
+           std::string("0\r\n: b\r\n\r\n"),
+           std::string("0\r\nA : b\r\n\r\n"),
+           std::string("0\r\nA: b\r\n c\r\n\r\n"),
+           std::string("0\r\nA: b\r\n\tc: d\r\n\r\n"),
+           "0\r\nA: " + nul + "\r\n\r\n",
+       }) {
+    for (const std::size_t step : {1, 2, 3, 99}) EXPECT_THROW(decode_chunks(bytes, step), HttpError) << step << bytes;
   }
+  std::string trailers = "0\r\n";
+  for (int i = 0; i < 5'000; ++i) trailers += "A: b\r\n";
+  EXPECT_THROW(decode_chunks(trailers + "\r\n", 99'999), HttpError);
+  EXPECT_THROW(decode_chunks("5;" + std::string(20'000, 'a') + "\r\n", 99'999), HttpError);
   EXPECT_THROW(decode_chunks("5;" + std::string(20'000, 'a'), 99'999), HttpError);
   EXPECT_THROW(decode_chunks("0\r\nA: " + std::string(20'000, 'a'), 99'999), HttpError);
 }

@@ -1,11 +1,13 @@
 #include "net/message.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/beast/core/string.hpp>
 #include <boost/beast/http/basic_parser.hpp>
-#include <cassert>
+#include <charconv>
 #include <cstring>
 #include <limits>
 
@@ -140,56 +142,77 @@ MessageHead parse_response_head(std::string_view head) {
   return parse_head<false>(head);
 }
 
-// Beast decodes chunks only as part of a message, so it is shown a head first.
-class ChunkDecoder::Parser : public http::basic_parser<false> {
- public:
-  Parser() {
-    constexpr std::string_view kHead = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    body_limit(boost::none);
-    error_code error;
-    put(asio::buffer(kHead), error);
-    assert(!error && is_header_done());
-  }
+namespace {
 
-  View piece;
-
- private:
-  void on_request_impl(http::verb, View, View, int, error_code&) override {}
-  void on_response_impl(int, View, int, error_code&) override {}
-  void on_field_impl(http::field, View, View, error_code&) override {}
-  void on_header_impl(error_code&) override {}
-  void on_body_init_impl(const boost::optional<std::uint64_t>&, error_code&) override {}
-  std::size_t on_body_impl(View, error_code&) override { return 0; }
-  void on_chunk_header_impl(std::uint64_t, View, error_code&) override {}
-  std::size_t on_chunk_body_impl(std::uint64_t, View bytes, error_code&) override {
-    piece = bytes;
-    return bytes.size();
-  }
-  void on_finish_impl(error_code&) override {}
-};
-
-ChunkDecoder::ChunkDecoder() : parser_(std::make_unique<Parser>()) {}
-ChunkDecoder::~ChunkDecoder() = default;
-
-bool ChunkDecoder::done() const {
-  return parser_->is_done();
+HttpError malformed_chunk(const char* what) {
+  return {400, fmt::format("malformed chunked body: {}", what)};
 }
+
+// "1a", or with extensions, which mean nothing here: "1a ; name=value".
+std::uint64_t chunk_size(std::string_view line) {
+  std::uint64_t size = 0;
+  const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), size, 16);
+  line.remove_prefix(static_cast<std::size_t>(end - line.data()));
+  const std::size_t extension = line.find_first_not_of(" \t");
+  if (error != std::errc() || (!line.empty() && (extension == std::string_view::npos || line[extension] != ';'))) {
+    throw malformed_chunk("a chunk begins with its size");
+  }
+  return size;
+}
+
+bool is_control(char c) {
+  return (static_cast<unsigned char>(c) < ' ' && c != '\t') || c == 0x7f;
+}
+
+}  // namespace
 
 ChunkDecoder::Step ChunkDecoder::next(std::string_view bytes) {
   Step step;
-  parser_->piece = {};
-  while (step.consumed < bytes.size() && parser_->piece.empty() && !parser_->is_done()) {
+  while (!done() && step.consumed < bytes.size()) {
     const std::string_view rest = bytes.substr(step.consumed);
-    error_code error;
-    step.consumed += parser_->put(asio::buffer(rest), error);
-    if (error == http::error::need_more) {
-      if (rest.size() > kChunkHeadSizeMax) throw HttpError(400, "a chunk's head is too long");
+    if (expected_ == Expected::content) {
+      step.piece = rest.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(left_, rest.size())));
+      step.consumed += step.piece.size();
+      left_ -= step.piece.size();
+      if (left_ == 0) expected_ = Expected::end_of_content;
       break;
     }
-    if (error) throw HttpError(400, "malformed chunked body: " + error.message());
+    if (expected_ == Expected::end_of_content) {
+      if (!std::string_view("\r\n").starts_with(rest.substr(0, 2))) {
+        throw malformed_chunk("a chunk is longer than its size");
+      }
+      if (rest.size() < 2) break;
+      step.consumed += 2;
+      expected_ = Expected::size;
+      continue;
+    }
+    const std::size_t size_max = kChunkHeadSizeMax - trailers_size_;
+    const std::size_t lf = rest.substr(0, size_max).find('\n');
+    if (lf == std::string_view::npos) {
+      if (rest.size() >= size_max) throw HttpError(400, "a chunk's head is too long");
+      break;
+    }
+    if (lf == 0 || rest[lf - 1] != '\r') throw malformed_chunk("a bare line feed");
+    take_line(rest.substr(0, lf - 1));
+    step.consumed += lf + 1;
   }
-  step.piece = {parser_->piece.data(), parser_->piece.size()};
   return step;
+}
+
+void ChunkDecoder::take_line(std::string_view line) {
+  if (std::any_of(line.begin(), line.end(), is_control)) throw malformed_chunk("a control character");
+  if (expected_ == Expected::size) {
+    left_ = chunk_size(line);
+    expected_ = left_ > 0 ? Expected::content : Expected::trailer;
+  } else if (line.empty()) {
+    expected_ = Expected::nothing;
+  } else {
+    const std::size_t name = line.find_first_of(": \t");
+    if (name == 0 || name == std::string_view::npos || line[name] != ':') {
+      throw malformed_chunk("a trailer is no header");
+    }
+    trailers_size_ += line.size();
+  }
 }
 
 std::span<char> ReadBuffer::room() {

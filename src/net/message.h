@@ -35,23 +35,23 @@ struct MessageHead {
 MessageHead parse_request_head(std::string_view head);
 MessageHead parse_response_head(std::string_view head);
 
-// Undoes chunked coding.
+// Undoes chunked coding (RFC 9112 section 7.1). Extensions and trailers are dropped.
 class ChunkDecoder {
  public:
-  ChunkDecoder();
-  ~ChunkDecoder();
-
   struct Step {
     std::size_t consumed = 0;     // bytes that are done with once `piece` is
     std::string_view piece = {};  // content, a view into the bytes given
   };
   // Looks at the bytes not consumed so far. Without a piece and not done(), it needs more of them. Throws HttpError.
   Step next(std::string_view bytes);
-  bool done() const;
+  bool done() const { return expected_ == Expected::nothing; }
 
  private:
-  class Parser;
-  std::unique_ptr<Parser> parser_;
+  void take_line(std::string_view line);  // without its end
+
+  enum class Expected { size, content, end_of_content, trailer, nothing } expected_ = Expected::size;
+  std::uint64_t left_ = 0;         // of a chunk's content
+  std::size_t trailers_size_ = 0;  // of those that have come
 };
 
 // Bytes that arrived and nobody has taken yet.

@@ -36,6 +36,15 @@ REFUSALS = {
     "name that is not UTF-8": ("GET", "/v1/files/%FF%C3", {}, {404}),
     "name with NUL": ("GET", "/v1/files/%00", {}, {404}),
     "name that looks like a path": ("GET", "/v1/files/..%2F..%2Flock/content", {}, {404}),
+    "name that goes up": ("GET", "/v1/files/%2e%2e/content", {}, {404}),
+    "name that is encoded twice": ("GET", "/v1/files/%252e%252e%252flock/content", {}, {404}),
+    "name with backslashes": ("GET", "/v1/files/..%5C..%5Clock/content", {}, {404}),
+    "name with a line break": ("GET", "/v1/files/a%0d%0aX:%20y", {}, {404}),
+    "name that is SQL": ("DELETE", "/v1/files/'%20OR%20''='", {}, {404}),
+    "batch that looks like a path": ("GET", "/v1/batches/..%2F..%2Flock/results", {}, {404}),
+    "upload that looks like a path": ("POST", "/v1/uploads/..%2F..%2Flock/cancel", {}, {404}),
+    "path in a path": ("GET", "/v1/files/batches/../content", {}, {404}),
+    "path without a name": ("GET", "/v1/files//content", {}, {404}),
     "parameter that is not UTF-8": ("GET", "/v1/files?after=%FF", {}, {404}),
     "JSON of 2 MiB": ("POST", "/v1/batches", {"content": b'"' + b"x" * 2 * MEBIBYTE + b'"', "headers": JSON}, {413}),
     "form where JSON is needed": ("POST", "/v1/batches", {"data": {"endpoint": "/v1/embeddings"}}, {400, 415}),
@@ -59,10 +68,20 @@ MALFORMED = {
     "folded header": b"GET /v1/files HTTP/1.1\r\nHost: localhost\r\nX: b\r\n c\r\n\r\n",
     "length that is none": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: abc\r\n\r\n",
     "negative length": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+    "two lengths that agree": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
     "two lengths": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
     "length and chunks": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "other coding": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
     "chunk that is none": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "bare line feed in a chunk's extension": b'POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0;a="\n"\r\n\r\n',
+    "folded trailer": b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n c\r\n\r\n",
+    "space before the colon": b"GET /v1/files HTTP/1.1\r\nHost : localhost\r\n\r\n",
+    "header without a colon": b"GET /v1/files HTTP/1.1\r\nHost: localhost\r\nX\r\n\r\n",
+    "control character in the path": b"GET /v1/files/\x1b[2J HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "NUL in the path": b"GET /v1/files/\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "absolute target": b"GET http://localhost/v1/files HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "HTTP/0.9": b"GET /v1/files\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "bytes that are not UTF-8": b"GET /v1/\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
 }
 
@@ -123,6 +142,16 @@ def test_fault_44_malformed_request_is_refused_and_its_connection_closed(connect
     check_refusal(*connection.answer(), {400, 404})
     if case != "bytes that are not UTF-8":
         assert connection.is_closed()
+
+
+def test_fault_44_id_is_matched_whole_before_it_is_used(client, shared_server):
+    file = client.files.create(file=("a.txt", b"hello"), purpose="user_data")
+    with httpx2.Client(base_url=f"{shared_server.url}/v1/files/") as http:
+        for other in (f"{file.id}%00", f"{file.id}%20", f"{file.id}%0a", f"{file.id}%2f", f"..%2fblobs%2f{file.id}", file.id.upper(), "%25"):
+            for method, path in (("GET", other), ("GET", f"{other}/content"), ("DELETE", other)):
+                answer = http.request(method, path)
+                check_refusal(answer.status_code, answer.headers, answer.content, {404})
+    assert client.files.content(file.id).content == b"hello"
 
 
 @pytest.mark.parametrize("path", ["/v1/batches", "/v1/uploads"])
