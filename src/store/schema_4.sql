@@ -78,10 +78,11 @@ CREATE TABLE deliveries (
   batch_id    TEXT NOT NULL,
   kind        TEXT NOT NULL,               -- webhook or sink
   receiver    TEXT NOT NULL,               -- JSON: what it goes to
+  destination TEXT NOT NULL,               -- the far side that it burdens: host and port, or the name of a sink
   event       TEXT NOT NULL,               -- such as batch.completed
   body        TEXT NOT NULL,               -- of a webhook, as it is signed
   status      TEXT NOT NULL,               -- pending, delivered or dead
-  attempts    BIGINT NOT NULL DEFAULT 0,
+  attempts    BIGINT NOT NULL DEFAULT 0,   -- that were begun
   position    BIGINT NOT NULL DEFAULT 0,   -- of a sink: how far it has come
   next_ms     BIGINT NOT NULL,             -- not before
   owner       TEXT,
@@ -90,6 +91,8 @@ CREATE TABLE deliveries (
   ended_ms    BIGINT
 );
 CREATE INDEX deliveries_due ON deliveries (next_ms) WHERE status = 'pending';
+CREATE INDEX deliveries_owned ON deliveries (owner, destination) WHERE owner IS NOT NULL;
+CREATE INDEX deliveries_ended ON deliveries (ended_ms) WHERE ended_ms IS NOT NULL;
 CREATE INDEX deliveries_by_batch ON deliveries (batch_id);
 CREATE INDEX deliveries_by_project ON deliveries (project, seq);
 
