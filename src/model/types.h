@@ -138,6 +138,9 @@ struct Batch {
   bool dedupe = false;               // of lines that ask the same, one is sent and all take its answer
   std::optional<std::string> model;  // known after validation
   std::optional<BatchId> retry_of;   // whose good answers it takes over, to run the other lines again
+  // Who is told of its end, and gets its results, as JSON: {"url", "secret", "events"} and an array of receivers as in
+  // Delivery.
+  std::optional<std::string> webhook, sinks;
 
   BatchStatus status = BatchStatus::validating;
   Counts counts;

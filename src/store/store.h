@@ -219,8 +219,8 @@ class Store {
   // An unfinished batch becomes `cancelling`; one that is cancelling or cancelled is returned as it is. Error
   // not_found, or conflict when it has ended otherwise.
   Result<Batch> request_cancel(const ProjectId& project, const BatchId& id, Timestamp now);
-  // `from` -> finish.status: inserts the files, freezes counts and usage and removes the spans. False when the batch is
-  // not in `from`, and then nothing is changed.
+  // `from` -> finish.status: inserts the files, freezes counts and usage, removes the spans and puts into the outbox who
+  // is to be told; fail_batch() does that too. False when the batch is not in `from`, and then nothing is changed.
   bool finish_batch(const BatchId& id, BatchStatus from, const Finish& finish, Timestamp now);
 
   // --- spans and results
@@ -270,8 +270,8 @@ class Store {
   bool lives(const std::string& process);
   // All that live, by their ids.
   std::vector<Peer> peers();
-  // Lives no more: its spans and batches are free. False, and nothing is changed, when it was buried already, or has
-  // given a beat since those that were seen.
+  // Lives no more: its spans, batches and deliveries are free. False, and nothing is changed, when it was buried
+  // already, or has given a beat since those that were seen.
   bool bury(const std::string& process, std::optional<std::int64_t> beats = std::nullopt);
   // For the only process of a database, at its start: whoever was here is gone.
   void bury_all();

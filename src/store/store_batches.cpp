@@ -7,6 +7,7 @@
 
 #include "model/wire.h"
 #include "store/columns.h"
+#include "store/outbox.h"
 #include "store/store.h"
 
 namespace penstock {
@@ -40,7 +41,7 @@ constexpr const char* kBatchColumns =
     "metadata, output_expires_after, priority, dedupe, model, retry_of, status, total, completed, failed, "
     "input_tokens, cached_tokens, output_tokens, reasoning_tokens, errors, error_total, "
     "output_file_id, error_file_id, created_ms, expires_ms, in_progress_ms, finalizing_ms, completed_ms, failed_ms, "
-    "expired_ms, cancelling_ms, cancelled_ms, paused_ms, driver, project";
+    "expired_ms, cancelling_ms, cancelled_ms, paused_ms, driver, project, webhook, sinks";
 
 Batch read_batch(const sql::Row& row) {
   int column = 1;
@@ -71,6 +72,8 @@ Batch read_batch(const sql::Row& row) {
   batch.paused_at = time_at(row, column++);
   batch.driver = text_at(row, column++);
   batch.project.value = row.text(column++);
+  batch.webhook = text_at(row, column++);
+  batch.sinks = text_at(row, column++);
   return batch;
 }
 
@@ -140,12 +143,13 @@ Result<void> Store::insert_batch(const Batch& batch, const QueueLimits& limits) 
   if (batch.retry_of) retry_of = batch.retry_of->value;
   sql_.execute(
       "INSERT INTO batches (id, input_file_id, endpoint, completion_window, metadata, output_expires_after,"
-      " priority, dedupe, model, retry_of, status, total, created_ms, expires_ms, driver, project)"
-      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+      " priority, dedupe, model, retry_of, status, total, created_ms, expires_ms, driver, project, webhook, sinks)"
+      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
       {batch.id.value, batch.input_file_id.value, batch.endpoint, batch.completion_window, value_of(metadata),
        value_of(batch.output_expires_after_seconds), std::int64_t{batch.priority}, std::int64_t{batch.dedupe},
        value_of(batch.model), value_of(retry_of), to_string(batch.status), batch.counts.total, to_ms(batch.created_at),
-       to_ms(batch.expires_at), value_of(batch.driver), batch.project.value});
+       to_ms(batch.expires_at), value_of(batch.driver), batch.project.value, value_of(batch.webhook),
+       value_of(batch.sinks)});
   return {};
 }
 
@@ -248,6 +252,8 @@ Result<Batch> Store::retry_batch(const BatchId& id, Batch batch, const QueueLimi
   batch.output_expires_after_seconds = old->output_expires_after_seconds;
   batch.priority = old->priority;
   batch.dedupe = old->dedupe;
+  batch.webhook = old->webhook;
+  batch.sinks = old->sinks;
   batch.expires_at = batch.created_at + (old->expires_at - old->created_at);
   batch.counts = {.total = old->counts.total, .completed = old->counts.completed};
   if (const auto inserted = insert_batch(batch, limits); !inserted) return inserted.error();
@@ -297,6 +303,8 @@ bool Store::fail_batch(const BatchId& id, const std::vector<LineError>& errors, 
       [&](const sql::Row& row) { seq = row.integer(0); });
   if (!seq) return false;
   sql_.execute("DELETE FROM spans WHERE batch_seq = $1", {*seq});  // a retry may have some
+  Outbox(*this).announce(*find_batch(id), now);
+  notify(id);
   return true;
 }
 
@@ -380,6 +388,7 @@ bool Store::finish_batch(const BatchId& id, BatchStatus from, const Finish& fini
   sql_.execute("DELETE FROM spans WHERE batch_seq = $1", {*seq});
   if (finish.output) insert_file(*finish.output);
   if (finish.errors) insert_file(*finish.errors);
+  Outbox(*this).announce(*find_batch(id), now);
   notify(id);
   return true;
 }

@@ -1,5 +1,5 @@
 #include "store/columns.h"
-#include "store/store.h"
+#include "store/outbox.h"
 
 namespace penstock {
 
@@ -39,12 +39,14 @@ bool Store::bury(const std::string& process, std::optional<std::int64_t> beats) 
                    {process, value_of(beats)}) == 1;
   if (!died) return false;
   release_spans(process);
+  Outbox(*this).release(process);
   return true;
 }
 
 void Store::bury_all() {
   sql_.execute("UPDATE processes SET alive = 0 WHERE alive = 1", {});
   sql_.execute("UPDATE spans SET owner = NULL WHERE owner IS NOT NULL AND " PENSTOCK_OPEN, {});
+  sql_.execute("UPDATE deliveries SET owner = NULL WHERE owner IS NOT NULL", {});
 }
 
 std::vector<BatchId> Store::adopt_batches(const std::string& process) {

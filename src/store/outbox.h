@@ -1,0 +1,72 @@
+#pragma once
+#include "model/delivery.h"
+#include "store/store.h"
+
+namespace penstock {
+
+struct DeliveryQuery {
+  ProjectId project = kDefaultProject;
+  std::optional<DeliveryStatus> status;
+  std::optional<BatchId> batch;
+  std::optional<DeliveryId> after;
+  std::int64_t limit = 20;
+};
+
+// Webhook endpoints, and what is to be told or brought to whom: statements of a store, for use as Store's own are.
+//
+// A delivery is held by the process that attempts it, as a span is, until that has an outcome or was buried. `attempts`
+// is the fencing number: an attempt's writes are refused when the row has another owner or has begun another attempt.
+class Outbox {
+ public:
+  explicit Outbox(Store& store) : sql_(store.connection()) {}
+
+  // --- deliveries
+  // One delivery to each receiver that asked for the end of this batch, which has ended in this transaction.
+  void announce(const Batch& batch, Timestamp now);
+  void insert(const Delivery& delivery);
+  // Up to `limit` that are due become the owner's, and an attempt at each begins; at most `per_destination` of each
+  // are its own then.
+  std::vector<Delivery> claim(const std::string& owner, std::int64_t limit, std::int64_t per_destination,
+                              Timestamp now);
+  // When the first of those that nobody holds falls due after `now`.
+  std::optional<Timestamp> next_due(Timestamp now);
+  // False, and nothing is changed, when the attempt is not the owner's any more. So for all three.
+  bool note(const Delivery& attempt, std::int64_t position);
+  // pending -> delivered, or -> dead with a reason.
+  bool end(const Delivery& attempt, DeliveryStatus status, const std::optional<std::string>& why, Timestamp now);
+  bool try_again(const Delivery& attempt, const std::string& why, Timestamp next);
+  // The attempt did not take place, or was broken off by us; the delivery is due again.
+  void give_back(const Delivery& attempt);
+  // What that process holds is free for others.
+  void release(const std::string& owner);
+  // Removes those that were delivered, or died, by then.
+  void purge(Timestamp delivered_by, Timestamp dead_by);
+
+  std::optional<Delivery> find(const ProjectId& project, const DeliveryId& id);
+  // Newest first. Error not_found when `after` is unknown.
+  Result<Page<Delivery>> list(const DeliveryQuery& query);
+  // Of all these batches, the oldest first.
+  std::vector<Delivery> of_batches(const std::vector<BatchId>& ids);
+  // Due now. A dead one begins anew with its schedule. Error not_found, or conflict when it was delivered.
+  Result<Delivery> retry(const ProjectId& project, const DeliveryId& id, Timestamp now);
+  // False when there is none.
+  bool remove(const ProjectId& project, const DeliveryId& id);
+
+  // --- endpoints
+  void insert_endpoint(const WebhookEndpoint& endpoint);
+  std::optional<WebhookEndpoint> find_endpoint(const ProjectId& project, const EndpointId& id);
+  // Newest first. Error not_found when `after` is unknown.
+  Result<Page<WebhookEndpoint>> list_endpoints(const ProjectId& project, const std::optional<EndpointId>& after,
+                                               std::int64_t limit);
+  // All but id, project and created_at become these. False when there is none.
+  bool update_endpoint(const WebhookEndpoint& endpoint);
+  bool remove_endpoint(const ProjectId& project, const EndpointId& id);
+
+ private:
+  sql::Connection& sql_;
+};
+
+Error no_such_delivery(const DeliveryId& id, std::string param = "id");
+Error no_such_endpoint(const EndpointId& id, std::string param = "id");
+
+}  // namespace penstock
