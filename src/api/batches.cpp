@@ -5,30 +5,40 @@
 #include "api/handlers.h"
 #include "api/idempotency.h"
 #include "batch/fleet.h"
-#include "model/wire.h"
+#include "model/wire_webhooks.h"
+#include "store/outbox.h"
 
 namespace penstock {
 namespace {
 
-// JSON of batches with their places in `queue`.
+// JSON of batches with their places in `queue`, and what their ends have brought.
 std::vector<std::string> in_queue(Services& services, const std::vector<Batch>& batches,
-                                  const std::vector<Batch>& queue) {
+                                  const std::vector<Batch>& queue, const std::vector<Delivery>& deliveries = {}) {
   const auto places = estimate(queue, services.estimator, services.clock.now());
   std::vector<std::string> items;
   for (const Batch& batch : batches) {
     const auto place = places.find(batch.id);
-    items.push_back(wire::to_json(batch, place == places.end() ? std::nullopt : std::optional(place->second)));
+    std::vector<Delivery> own;
+    std::copy_if(deliveries.begin(), deliveries.end(), std::back_inserter(own),
+                 [&](const Delivery& delivery) { return delivery.batch_id == batch.id; });
+    items.push_back(wire::to_json(batch, place == places.end() ? std::nullopt : std::optional(place->second), own));
   }
   return items;
 }
 
-// The same with the queue as it is now, which is asked for only when one of them has not ended.
+// The same with the queue and the outbox as they are now, which are asked for only when one of them is in there.
 Task<std::vector<std::string>> with_places(Services& services, const std::vector<Batch>& batches) {
-  std::vector<Batch> queue;
-  if (!std::all_of(batches.begin(), batches.end(), [](const Batch& b) { return is_terminal(b.status); })) {
-    queue = co_await services.db.read([](Store& store) { return store.queue(); });
+  std::vector<BatchId> ended;
+  for (const Batch& batch : batches) {
+    if (is_terminal(batch.status)) ended.push_back(batch.id);
   }
-  co_return in_queue(services, batches, queue);
+  std::vector<Batch> queue;
+  std::vector<Delivery> deliveries;
+  co_await services.db.read([&](Store& store) {
+    if (ended.size() < batches.size()) queue = store.queue();
+    deliveries = Outbox(store).of_batches(ended);
+  });
+  co_return in_queue(services, batches, queue, deliveries);
 }
 
 Task<std::string> with_place(Services& services, Batch batch) {
@@ -37,11 +47,18 @@ Task<std::string> with_place(Services& services, Batch batch) {
   co_return items.front();
 }
 
-std::optional<Error> refuse(const wire::NewBatch& batch) {
+std::optional<Error> refuse(const wire::NewBatch& batch, const AllowList& webhook_allow) {
   if (!endpoints().contains(batch.endpoint)) {
     return invalid_request(
         fmt::format("Invalid value: '{}'. Supported values are: '{}'.", batch.endpoint, fmt::join(endpoints(), "', '")),
         "endpoint");
+  }
+  if (!batch.webhook) return std::nullopt;
+  if (const auto usable = check_webhook_url(batch.webhook->url, webhook_allow, "webhook.url"); !usable) {
+    return usable.error();
+  }
+  if (batch.webhook->secret && !is_webhook_secret(*batch.webhook->secret)) {
+    return invalid_request("Invalid 'webhook.secret': what follows whsec_ must be Base64.", "webhook.secret");
   }
   return std::nullopt;
 }
@@ -117,7 +134,7 @@ Task<Response> create_batch(Context& c) {
   const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
   const Result<wire::NewBatch> asked = wire::parse_new_batch(body);
   if (!asked) co_return error_response(asked.error());
-  if (const auto error = refuse(*asked)) co_return error_response(*error);
+  if (const auto error = refuse(*asked, c.services.webhook_allow)) co_return error_response(*error);
   const auto window = length_of(asked->completion_window, c.services.limits.completion_windows);
   if (!window) co_return error_response(window.error());
 
@@ -130,6 +147,7 @@ Task<Response> create_batch(Context& c) {
   batch.completion_window = asked->completion_window;
   batch.priority = asked->priority;
   batch.dedupe = asked->dedupe;
+  if (asked->webhook) batch.webhook = wire::webhook_json(*asked->webhook);
   batch.metadata = asked->metadata;
   batch.output_expires_after_seconds = asked->output_expires_after_seconds;
   batch.created_at = c.services.clock.now();
@@ -230,7 +248,7 @@ Task<Response> cancel_batch(Context& c) {
       [&](Store& store) { return store.request_cancel(c.caller.project, id, c.services.clock.now()); });
   if (!batch) co_return error_response(batch.error());
   c.services.lifecycle.notify(id);
-  co_return json_response(wire::to_json(*batch));
+  co_return json_response(co_await with_place(c.services, *batch));
 }
 
 }  // namespace penstock

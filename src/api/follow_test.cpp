@@ -107,6 +107,8 @@ class FollowTest : public testing::Test {
   ScriptedEngine& engine = process.add_engine({.slots = 4});
   asio::thread_pool io{1};
   Expiry expiry{process.loop, process.clock, disk.db, *disk.blobs, io};
+  Deliveries deliveries{process.loop, process.clock, disk.db, {.process = "test"}};
+  const AllowList webhook_allow;
   Services services{.clock = process.clock,
                     .db = disk.db,
                     .blobs = *disk.blobs,
@@ -114,6 +116,9 @@ class FollowTest : public testing::Test {
                     .estimator = process.estimator,
                     .lifecycle = process.lifecycle,
                     .expiry = expiry,
+                    .deliveries = deliveries,
+                    .webhook_allow = webhook_allow,
+                    .loop = process.loop,
                     .io = io,
                     .limits = {},
                     .process = "test",

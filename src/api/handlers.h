@@ -1,6 +1,8 @@
 #pragma once
 #include "api/expiry.h"
 #include "batch/lifecycle.h"
+#include "delivery/deliveries.h"
+#include "delivery/webhook.h"
 #include "model/access.h"
 #include "net/http.h"
 
@@ -23,6 +25,9 @@ struct Services {
   const Estimator& estimator;
   Lifecycle& lifecycle;
   Expiry& expiry;
+  Deliveries& deliveries;
+  const AllowList& webhook_allow;
+  asio::io_context& loop;
   asio::thread_pool& io;  // for reading and writing blobs
   Limits limits;
   std::string process;                         // this one's name on what it holds
@@ -84,6 +89,20 @@ Task<Response> pause_batch(Context& c);
 Task<Response> resume_batch(Context& c);
 Task<Response> follow_results(Context& c);
 Task<Response> follow_events(Context& c);
+
+Task<Response> create_endpoint(Context& c);
+Task<Response> list_endpoints(Context& c);
+Task<Response> get_endpoint(Context& c);
+Task<Response> update_endpoint(Context& c);
+Task<Response> delete_endpoint(Context& c);
+Task<Response> rotate_secret(Context& c);
+Task<Response> test_endpoint(Context& c);
+Task<Response> list_event_types(Context& c);
+
+Task<Response> list_deliveries(Context& c);
+Task<Response> get_delivery(Context& c);
+Task<Response> retry_delivery(Context& c);
+Task<Response> delete_delivery(Context& c);
 
 Task<Response> get_queue(Context& c);
 

@@ -75,6 +75,8 @@ class OfflineTest : public testing::Test {
                       {.process = "test", .scratch_directory = disk.folder.path()}};
   asio::thread_pool io{1};
   Expiry expiry{loop, clock, disk.db, *disk.blobs, io};
+  Deliveries deliveries{loop, clock, disk.db, {.process = "test"}};
+  const AllowList webhook_allow;
   Services services{.clock = clock,
                     .db = disk.db,
                     .blobs = *disk.blobs,
@@ -82,6 +84,9 @@ class OfflineTest : public testing::Test {
                     .estimator = estimator,
                     .lifecycle = lifecycle,
                     .expiry = expiry,
+                    .deliveries = deliveries,
+                    .webhook_allow = webhook_allow,
+                    .loop = loop,
                     .io = io,
                     .limits = {},
                     .process = "test",

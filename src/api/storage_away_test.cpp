@@ -55,6 +55,8 @@ class StorageAwayTest : public testing::Test {
       loop, clock, disk.db, blobs, engines, nullptr, {.process = "test", .scratch_directory = disk.folder.path()}};
   asio::thread_pool io{1};
   Expiry expiry{loop, clock, disk.db, blobs, io};
+  Deliveries deliveries{loop, clock, disk.db, {.process = "test"}};
+  const AllowList webhook_allow;
   Services services{.clock = clock,
                     .db = disk.db,
                     .blobs = blobs,
@@ -62,6 +64,9 @@ class StorageAwayTest : public testing::Test {
                     .estimator = estimator,
                     .lifecycle = lifecycle,
                     .expiry = expiry,
+                    .deliveries = deliveries,
+                    .webhook_allow = webhook_allow,
+                    .loop = loop,
                     .io = io,
                     .limits = {},
                     .process = "test",

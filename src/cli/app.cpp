@@ -42,6 +42,10 @@ constexpr Millis kCommitAfterShared{50};
 // and so often is looked for those that a crash has left.
 constexpr Millis kForeign = std::chrono::hours(12);
 
+// So often each process looks for deliveries that nobody told it of: of one that has died, for instance.
+constexpr Millis kLookAfter = std::chrono::hours(1), kLookAfterShared{5'000};
+constexpr Millis kLastDeliveries{2'000};  // for those under way when this process ends
+
 Dispatcher::Options dispatcher_options(const std::string& process, const Config& config) {
   Dispatcher::Options options;
   options.worker = process;
@@ -112,6 +116,9 @@ App::App(asio::io_context& loop, const Config& config)
           {.process = process_, .scratch_directory = data_.path(), .batch_lines_max = config.max_requests_per_job}),
       fleet_(loop, clock_, db_, engines_, estimator_, lifecycle_, dispatcher_.get(),
              {.process = process_, .shares = shares_database_}),
+      deliveries_(loop, clock_, db_,
+                  {.process = process_, .look_after = shares_database_ ? kLookAfterShared : kLookAfter}),
+      webhook_allow_(AllowList::parse(config.webhook_allow).value()),
       swapper_(loop, clock_, db_, std::chrono::seconds(config.swap_after_s)),
       expiry_(loop, clock_, db_, *blobs_, io_),
       services_{.clock = clock_,
@@ -121,6 +128,9 @@ App::App(asio::io_context& loop, const Config& config)
                 .estimator = estimator_,
                 .lifecycle = lifecycle_,
                 .expiry = expiry_,
+                .deliveries = deliveries_,
+                .webhook_allow = webhook_allow_,
+                .loop = loop_,
                 .io = io_,
                 .limits = {.queue = {.depth = config.max_queue_depth, .queued_total = config.max_total_queued_requests},
                            .batch_file_bytes_max = static_cast<std::uint64_t>(config.max_batch_file_bytes),
@@ -140,7 +150,11 @@ App::App(asio::io_context& loop, const Config& config)
           }),
       tasks_(loop) {
   take_all_descriptors();
-  lifecycle_.on_end = [this](const BatchId&) { expiry_.notify(); };
+  lifecycle_.on_end = [this](const BatchId&) {
+    expiry_.notify();
+    deliveries_.wake();
+  };
+  deliveries_.add(DeliveryKind::webhook, std::make_unique<WebhookSender>(loop, clock_, db_, webhook_allow_));
   lifecycle_.on_work = [this] { swapper_.wake(); };
   engines_.on_change.push_back([this] { swapper_.wake(); });
   if (config.worker) add_engines(loop, config);
@@ -215,8 +229,14 @@ Task<> App::start() {
   fs::remove_all(data_.path() + "/slots");  // what a crash left
   if (shares_blobs_) co_await check_place();
   co_await disk_.start();
-  if (shares_database_) db_.listen(loop_, [this](const std::string& batch) { fleet_.heard(batch); });
+  if (shares_database_) {
+    db_.listen(loop_, [this](const std::string& batch) {
+      fleet_.heard(batch);
+      deliveries_.wake();  // others may have ended it and gone
+    });
+  }
   co_await fleet_.start();
+  deliveries_.start();
   if (shares_blobs_) {
     tasks_.keep("looking through the blobs", clock_, [this] { return keep_swept(); });
   } else {
@@ -299,6 +319,7 @@ Task<> App::stop() {
   co_await disk_.stop();
   co_await expiry_.stop();
   co_await lifecycle_.stop();
+  co_await deliveries_.stop(kLastDeliveries);
   co_await engines_.stop();
   co_await fleet_.stop();  // it has been there to the last
 }

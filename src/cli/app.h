@@ -69,6 +69,8 @@ class App {
   std::unique_ptr<Dispatcher> dispatcher_;  // none without a worker
   Lifecycle lifecycle_;
   Fleet fleet_;
+  Deliveries deliveries_;
+  const AllowList webhook_allow_;
   Swapper swapper_;
   Expiry expiry_;
   Services services_;

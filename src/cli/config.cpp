@@ -11,6 +11,7 @@
 #include "api/origin.h"
 #include "base/error.h"
 #include "engine/memory_fit.h"
+#include "net/address.h"
 #include "net/http_client.h"
 #include "sql/connection.h"
 
@@ -129,6 +130,14 @@ void set_completion_windows(Config& c, const Values& v) {
   if (c.completion_windows.empty()) throw UsageError("expected durations such as 24h, 30m or 5s");
 }
 
+void set_webhook_allow(Config& c, const Values& v) {
+  c.webhook_allow.clear();
+  for (const auto& list : v) {
+    for (const auto& text : split(list)) c.webhook_allow.push_back(text);
+  }
+  if (const auto allowed = AllowList::parse(c.webhook_allow); !allowed) throw UsageError(allowed.error().message);
+}
+
 // A string member that is taken as it is.
 Setting text_setting(SettingInfo info, std::string Config::*member, PathKind path) {
   return {std::move(info), [member](Config& c, const Values& v) { c.*member = v.back(); },
@@ -238,6 +247,10 @@ const std::vector<Setting>& all_settings() {
          for (const CompletionWindow& window : c.completion_windows) names.push_back(window.name);
          return quote_list(names);
        }},
+      {{"webhook_allow", "--webhook-allow", "PENSTOCK_WEBHOOK_ALLOW",
+        "hosts and addresses that webhooks may call besides public ones, such as hooks.internal,10.0.0.0/8"},
+       set_webhook_allow,
+       [](const Config& c) { return quote_list(c.webhook_allow); }},
       {{"log_level", "--log-level", "PENSTOCK_LOG_LEVEL", "debug, info, warn or error"},
        [](Config& c, const Values& v) {
          if (v.back() != "debug" && v.back() != "info" && v.back() != "warn" && v.back() != "error") {
@@ -257,7 +270,9 @@ const Setting* find_setting(std::string_view key) {
 }
 
 bool is_list(std::string_view key) {
-  return key == "cors_origins" || key == "engines" || key == "llama_server_args" || key == "completion_windows";
+  constexpr std::string_view kLists[] = {"completion_windows", "cors_origins", "engines", "llama_server_args",
+                                         "webhook_allow"};
+  return std::find(std::begin(kLists), std::end(kLists), key) != std::end(kLists);
 }
 
 // Where each value came from, in words.

@@ -42,7 +42,8 @@ struct Config {
   std::int64_t max_queue_depth = 20, max_requests_per_job = 50'000, max_total_queued_requests = 1'000'000;
   std::int64_t max_batch_file_bytes = 200 << 20;
   std::vector<CompletionWindow> completion_windows{{"24h", std::chrono::hours(24)}};  // that a batch may ask for
-  std::string log_level;  // empty: info, or warn for `penstock run`
+  std::vector<std::string> webhook_allow;  // who may be called besides public addresses
+  std::string log_level;                   // empty: info, or warn for `penstock run`
 };
 
 constexpr int kCommandSlots = 64;                     // of a command that is to be told a number

@@ -18,9 +18,9 @@ struct Outcome {
 };
 
 // What a long attempt keeps of its way, for the next one to go on from.
-class Progress {
+class DeliveryProgress {
  public:
-  virtual ~Progress() = default;
+  virtual ~DeliveryProgress() = default;
   // Makes Delivery::position durable. False: the delivery is another process's by now, or was deleted; end the attempt.
   virtual Task<bool> note(std::int64_t position) = 0;
 };
@@ -31,7 +31,7 @@ class Sender {
   virtual ~Sender() = default;
   // One attempt, that ends by itself within a limit of its own. An exception counts as `again`. Cancelled at the end of
   // the process: the same delivery is sent again by another one then, or after a restart.
-  virtual Task<Outcome> send(const Delivery& delivery, Progress& progress) = 0;
+  virtual Task<Outcome> send(const Delivery& delivery, DeliveryProgress& progress) = 0;
 };
 
 }  // namespace penstock

@@ -4,62 +4,11 @@
 #include <fmt/format.h>
 #include <simdjson.h>
 
-#include <boost/json.hpp>
+#include "model/wire_parts.h"
+#include "model/wire_webhooks.h"
 
 namespace penstock::wire {
 namespace {
-
-namespace json = boost::json;
-
-std::string_view type_name(const json::value& v) {
-  switch (v.kind()) {
-    case json::kind::null:
-      return "null";
-    case json::kind::bool_:
-      return "a boolean";
-    case json::kind::int64:
-    case json::kind::uint64:
-      return "an integer";
-    case json::kind::double_:
-      return "a number";
-    case json::kind::string:
-      return "a string";
-    case json::kind::array:
-      return "an array";
-    case json::kind::object:
-      return "an object";
-  }
-  return "something else";
-}
-
-Error wrong_type(const std::string& param, std::string_view expected, const json::value& got) {
-  return invalid_request(
-      fmt::format("Invalid type for '{}': expected {}, but got {} instead.", param, expected, type_name(got)), param,
-      "invalid_type");
-}
-
-// Null counts as absent.
-const json::value* find(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  return value && !value->is_null() ? value : nullptr;
-}
-
-Error missing(const char* name) {
-  return invalid_request(fmt::format("Missing required parameter: '{}'.", name), name, "missing_required_parameter");
-}
-
-Result<std::string> required_string(const json::object& object, const char* name) {
-  const json::value* value = find(object, name);
-  if (!value) return missing(name);
-  if (!value->is_string()) return wrong_type(name, "a string", *value);
-  return std::string(value->get_string());
-}
-
-std::size_t characters(std::string_view utf8) {
-  std::size_t n = 0;
-  for (const char c : utf8) n += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  return n;
-}
 
 Result<Metadata> read_metadata(const json::value& value) {
   if (!value.is_object()) return wrong_type("metadata", "an object", value);
@@ -101,20 +50,6 @@ Result<std::optional<std::int64_t>> read_expiry(const json::object& object, cons
   return std::optional(*checked);
 }
 
-Result<json::object> read_object(std::string_view body) {
-  boost::system::error_code error;
-  json::parse_options options;
-  options.max_depth = 64;
-  json::value root = json::parse(body, error, {}, options);
-  if (error) return invalid_request("We could not parse the JSON body of your request.", "", "");
-  if (!root.is_object()) return invalid_request("The body of your request must be a JSON object.", "", "");
-  return std::move(root.get_object());
-}
-
-std::int64_t seconds(Timestamp t) {
-  return std::chrono::floor<std::chrono::seconds>(t).time_since_epoch().count();
-}
-
 std::string iso_time(Timestamp t) {
   return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(t)));
 }
@@ -132,10 +67,6 @@ Result<int> read_priority(const json::value& value, const std::string& name) {
     return invalid_request(fmt::format("Invalid '{}': must be -1 (low), 0 (normal) or 1 (high).", name), name);
   }
   return static_cast<int>(number->get_int64());
-}
-
-json::value optional_time(const std::optional<Timestamp>& t) {
-  return t ? json::value(seconds(*t)) : json::value();
 }
 
 template <class Id>
@@ -211,6 +142,11 @@ Result<NewBatch> parse_new_batch(std::string_view body) {
   if (const json::value* value = find(object, "dedupe")) {
     if (!value->is_bool()) return wrong_type("dedupe", "a boolean", *value);
     batch.dedupe = value->get_bool();
+  }
+  if (const json::value* value = find(object, "webhook")) {
+    auto webhook = read_webhook(*value);
+    if (!webhook) return webhook.error();
+    batch.webhook = std::move(*webhook);
   }
   const auto expiry = read_expiry(object, "output_expires_after");
   if (!expiry) return expiry.error();
@@ -308,11 +244,13 @@ std::string to_json(const UploadPart& part) {
                                       {"upload_id", part.upload_id.value}});
 }
 
-std::string to_json(const Batch& b, const std::optional<QueuePlace>& place) {
+std::string to_json(const Batch& b, const std::optional<QueuePlace>& place, const std::vector<Delivery>& deliveries) {
   json::value errors;
   if (!b.errors.empty()) {
     errors = json::object{{"object", "list"}, {"data", errors_array(b.errors)}, {"total", b.error_total}};
   }
+  json::array brought;
+  for (const Delivery& delivery : deliveries) brought.push_back(delivery_object(delivery));
   return json::serialize(json::object{
       {"id", b.id.value},
       {"object", "batch"},
@@ -348,6 +286,8 @@ std::string to_json(const Batch& b, const std::optional<QueuePlace>& place) {
         {"output_tokens", b.usage.output},
         {"output_tokens_details", {{"reasoning_tokens", b.usage.reasoning}}},
         {"total_tokens", b.usage.input + b.usage.output}}},
+      {"webhook", b.webhook ? shown_webhook(*b.webhook) : json::value()},
+      {"deliveries", std::move(brought)},
       {"metadata", b.metadata ? json::value(metadata_object(*b.metadata)) : json::value()}});
 }
 

@@ -2,10 +2,17 @@
 #include <string>
 
 #include "base/error.h"
-#include "model/types.h"
+#include "model/delivery.h"
 
 // OpenAI's JSON to types and back (OpenAPI file 2.3.0; shapes of files, batches, lists and errors).
 namespace penstock::wire {
+
+// Who is to be told of the end of one batch.
+struct NewWebhook {
+  std::string url;
+  std::optional<std::string> secret;
+  std::vector<std::string> events;  // all, where none is named
+};
 
 // What POST /v1/batches may say.
 struct NewBatch {
@@ -15,6 +22,7 @@ struct NewBatch {
   std::optional<std::int64_t> output_expires_after_seconds;
   int priority = 0;  // at the top level, or else in metadata
   bool dedupe = false;
+  std::optional<NewWebhook> webhook;
 };
 
 // Unknown fields are ignored, null counts as absent. The error names the parameter.
@@ -43,8 +51,9 @@ std::string to_json(const File& file);
 // `file`: of one that is completed.
 std::string to_json(const Upload& upload, const std::optional<File>& file = std::nullopt);
 std::string to_json(const UploadPart& part);
-// `place`: of one that has not ended, where that is known.
-std::string to_json(const Batch& batch, const std::optional<QueuePlace>& place = std::nullopt);
+// `place`: of one that has not ended, where that is known; `deliveries`: of its end.
+std::string to_json(const Batch& batch, const std::optional<QueuePlace>& place = std::nullopt,
+                    const std::vector<Delivery>& deliveries = {});
 std::string to_json(const Error& error);
 std::string deleted_file(const FileId& id);
 std::string model(std::string_view id, Timestamp created);

@@ -107,6 +107,13 @@ std::vector<Delivery> Outbox::claim(const std::string& owner, std::int64_t limit
   return claimed;
 }
 
+std::vector<Delivery> Outbox::held(const std::string& owner) {
+  std::vector<Delivery> all;
+  sql_.execute(fmt::format("SELECT {} FROM deliveries WHERE owner = $1", kDeliveryColumns), {owner},
+               [&](const sql::Row& row) { all.push_back(read_delivery(row)); });
+  return all;
+}
+
 std::optional<Timestamp> Outbox::next_due(Timestamp now) {
   std::optional<Timestamp> due;
   sql_.execute("SELECT MIN(next_ms) FROM deliveries WHERE status = 'pending' AND owner IS NULL AND next_ms > $1",
@@ -257,6 +264,16 @@ bool Outbox::update_endpoint(const WebhookEndpoint& e) {
              {e.name, e.url, json::serialize(json::value_from(e.event_types)), e.secret, value_of(e.old_secret),
               value_of(e.old_secret_until), to_ms(e.updated_at), value_of(e.disabled_at), e.id.value,
               e.project.value}) == 1;
+}
+
+void Outbox::disable_endpoint(const Delivery& delivery, Timestamp now) {
+  const json::value parsed = json::parse(delivery.receiver);
+  const json::object& receiver = parsed.as_object();
+  const json::value* id = receiver.if_contains("endpoint_id");
+  if (!id) return;
+  sql_.execute("UPDATE webhook_endpoints SET disabled_ms = $1 WHERE id = $2 AND project = $3 AND url = $4",
+               {to_ms(now), std::string_view(id->as_string()), delivery.project.value,
+                std::string_view(receiver.at("url").as_string())});
 }
 
 bool Outbox::remove_endpoint(const ProjectId& project, const EndpointId& id) {

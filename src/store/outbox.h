@@ -28,6 +28,7 @@ class Outbox {
   // are its own then.
   std::vector<Delivery> claim(const std::string& owner, std::int64_t limit, std::int64_t per_destination,
                               Timestamp now);
+  std::vector<Delivery> held(const std::string& owner);
   // When the first of those that nobody holds falls due after `now`.
   std::optional<Timestamp> next_due(Timestamp now);
   // False, and nothing is changed, when the attempt is not the owner's any more. So for all three.
@@ -60,6 +61,8 @@ class Outbox {
                                                std::int64_t limit);
   // All but id, project and created_at become these. False when there is none.
   bool update_endpoint(const WebhookEndpoint& endpoint);
+  // The endpoint of that delivery has said that it is gone, unless it has another URL by now.
+  void disable_endpoint(const Delivery& delivery, Timestamp now);
   bool remove_endpoint(const ProjectId& project, const EndpointId& id);
 
  private:

@@ -1,0 +1,49 @@
+#pragma once
+#include <map>
+
+#include "delivery/sender.h"
+#include "store/db.h"
+
+namespace penstock {
+
+// Takes what is in the outbox to its receivers. Every process has one: each row is attempted by the one that holds it.
+// At most kAtOnce attempts are under way here, and kPerDestination at one far side, so that a receiver that is dead or
+// slow holds up nobody else. Loop thread only; the referenced parts must outlive it.
+class Deliveries {
+ public:
+  static constexpr std::int64_t kAtOnce = 64, kPerDestination = 2;
+  static constexpr Millis kDeliveredKept = std::chrono::days(30), kDeadKept = std::chrono::days(90);
+
+  struct Options {
+    std::string process;                // this one's name on what it holds
+    Millis look_after{3'600'000};       // at the latest: others may have put something in, or died
+    std::function<double()> draw = {};  // from 0 to before 1; empty: at random
+  };
+
+  Deliveries(asio::io_context& loop, Clock& clock, Db& db, Options options);
+
+  // Before start().
+  void add(DeliveryKind kind, std::unique_ptr<Sender> sender);
+  // When this process has its row.
+  void start();
+  // There may be something new.
+  void wake() { wake_.notify(); }
+  // No attempt begins any more; those under way have `patience`, and what is left then is free for others.
+  Task<> stop(Millis patience);
+
+ private:
+  Task<> run();
+  void begin(Delivery delivery);
+  Task<> attempt(Delivery delivery);
+  Task<> keep(const Delivery& attempt, const Outcome& outcome);
+
+  Clock& clock_;
+  Db& db_;
+  Options options_;
+  std::map<DeliveryKind, std::unique_ptr<Sender>> senders_;
+  std::map<DeliveryId, Delivery> under_way_;
+  Event wake_;
+  TaskGroup tasks_, attempts_;
+};
+
+}  // namespace penstock
