@@ -6,9 +6,9 @@ namespace penstock {
 
 struct DeliveryQuery {
   ProjectId project = kDefaultProject;
-  std::optional<DeliveryStatus> status;
-  std::optional<BatchId> batch;
-  std::optional<DeliveryId> after;
+  std::optional<DeliveryStatus> status = std::nullopt;
+  std::optional<BatchId> batch = std::nullopt;
+  std::optional<DeliveryId> after = std::nullopt;
   std::int64_t limit = 20;
 };
 
