@@ -18,13 +18,13 @@ namespace {
 
 constexpr std::size_t kLineSizeMax = 4096;  // a longer line is cut into several
 
-[[noreturn]] void exec_child(char* const* argv, char* const* env, int output, int failure, pid_t parent) {
+[[noreturn]] void exec_child(char* const* argv, char* const* env, int input, int output, int failure, pid_t parent) {
   // Only async-signal-safe calls between fork and exec.
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // the parent died before PDEATHSIG was set
-  const int null = ::open("/dev/null", O_RDONLY);
-  ::dup2(null, STDIN_FILENO);
+  if (input < 0) input = ::open("/dev/null", O_RDONLY);
+  ::dup2(input, STDIN_FILENO);
   ::dup2(output, STDOUT_FILENO);
   ::dup2(output, STDERR_FILENO);
   ::signal(SIGPIPE, SIG_DFL);
@@ -64,7 +64,8 @@ std::vector<std::string> with_ours(std::map<std::string, std::string> env) {
 
 }  // namespace
 
-Child::Child(asio::io_context& loop, const std::vector<std::string>& argv, std::map<std::string, std::string> env)
+Child::Child(asio::io_context& loop, const std::vector<std::string>& argv, std::map<std::string, std::string> env,
+             int input)
     : pidfd_(loop), output_(loop) {
   const std::vector<std::string> environment = with_ours(std::move(env));
   const std::vector<char*> args = pointers(argv), vars = pointers(environment);
@@ -77,7 +78,7 @@ Child::Child(asio::io_context& loop, const std::vector<std::string>& argv, std::
   }
   const pid_t parent = ::getpid();
   pid_ = ::fork();
-  if (pid_ == 0) exec_child(args.data(), vars.data(), output[1], failure[1], parent);
+  if (pid_ == 0) exec_child(args.data(), vars.data(), input, output[1], failure[1], parent);
   const int fork_error = errno;
   ::close(output[1]), ::close(failure[1]);
 

@@ -42,7 +42,13 @@ std::string identity(BlobStore& blobs, const std::string& first) {
 }
 
 std::unique_ptr<BlobStore> open_blobs(const std::string& address, const std::string& scratch_directory) {
-  if (address.starts_with("s3://")) return open_s3_blobs(S3Options::from_environment(address), scratch_directory);
+  if (address.starts_with("s3://")) {
+    try {
+      return open_s3_blobs(S3Options::from_environment(address), scratch_directory);
+    } catch (const UsageError& e) {
+      throw UsageError(fmt::format("blobs: {}", e.what()));
+    }
+  }
   if (address.empty() || address.find("://") != std::string::npos) {
     throw UsageError(fmt::format("blobs: '{}' is neither a folder nor s3://bucket/prefix", address));
   }

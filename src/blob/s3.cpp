@@ -595,14 +595,32 @@ class S3Blobs final : public BlobStore {
   const std::shared_ptr<Bucket> bucket_;
 };
 
+class ObjectsInS3 final : public S3Objects {
+ public:
+  ObjectsInS3(const S3Options& options, const std::string& scratch_directory)
+      : bucket_(std::make_shared<Bucket>(options, scratch_directory)) {}
+  ~ObjectsInS3() override { bucket_->client.close(); }
+
+  std::unique_ptr<BlobWriter> create(const std::string& name) override {
+    return std::make_unique<S3Writer>(bucket_, name);
+  }
+
+ private:
+  const std::shared_ptr<Bucket> bucket_;
+};
+
 }  // namespace
+
+std::unique_ptr<S3Objects> open_s3_objects(const S3Options& options, const std::string& scratch_directory) {
+  return std::make_unique<ObjectsInS3>(options, scratch_directory);
+}
 
 std::unique_ptr<BlobStore> open_s3_blobs(const S3Options& options, const std::string& scratch_directory) {
   auto blobs = std::make_unique<S3Blobs>(options, scratch_directory);
   try {
     blobs->check();
   } catch (const StorageAway& e) {
-    throw UsageError(fmt::format("blobs: {}", e.what()));
+    throw UsageError(e.what());
   }
   return blobs;
 }

@@ -42,4 +42,13 @@ struct S3Options {
 // written and deleted from.
 std::unique_ptr<BlobStore> open_s3_blobs(const S3Options& options, const std::string& scratch_directory);
 
+// Objects for others, by names of their own behind the prefix, written as blobs are. S3 is asked nothing before the
+// first one.
+class S3Objects {
+ public:
+  virtual ~S3Objects() = default;
+  virtual std::unique_ptr<BlobWriter> create(const std::string& name) = 0;
+};
+std::unique_ptr<S3Objects> open_s3_objects(const S3Options& options, const std::string& scratch_directory);
+
 }  // namespace penstock

@@ -53,7 +53,7 @@ Section read_profile(const S3Options::Environment& environment) {
 
 void read_address(std::string_view address, S3Options& options) {
   const auto bad = [&](std::string_view why) {
-    return UsageError(fmt::format("blobs: '{}' is not s3://bucket/prefix: {}", address, why));
+    return UsageError(fmt::format("'{}' is not s3://bucket/prefix: {}", address, why));
   };
   std::string_view rest = address;
   if (!rest.starts_with("s3://")) throw bad("it begins otherwise");
@@ -94,7 +94,7 @@ S3Options S3Options::from_environment(const std::string& address, const Environm
   };
 
   if (auto region = first({"AWS_REGION", "AWS_DEFAULT_REGION"}, "region"); !region.empty()) options.region = region;
-  if (!has_only(options.region, "-_")) throw UsageError("blobs: AWS_REGION is not the name of a region");
+  if (!has_only(options.region, "-_")) throw UsageError("AWS_REGION is not the name of a region");
   if (const auto id = environment("AWS_ACCESS_KEY_ID")) {
     options.credentials = {*id, environment("AWS_SECRET_ACCESS_KEY").value_or(""),
                            environment("AWS_SESSION_TOKEN").value_or("")};
@@ -104,7 +104,7 @@ S3Options S3Options::from_environment(const std::string& address, const Environm
   }
   if (options.credentials.key_id.empty() || options.credentials.secret.empty()) {
     throw UsageError(
-        "blobs: there are no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE to a "
+        "there are no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE to a "
         "profile of ~/.aws/credentials that has both");
   }
 
@@ -115,7 +115,7 @@ S3Options S3Options::from_environment(const std::string& address, const Environm
                                    options.region, options.region.starts_with("cn-") ? ".cn" : "");
   }
   if (const auto endpoint = Endpoint::parse(options.endpoint); !endpoint) {
-    throw UsageError(fmt::format("blobs: AWS_ENDPOINT_URL_S3: {}", endpoint.error().message));
+    throw UsageError(fmt::format("AWS_ENDPOINT_URL_S3: {}", endpoint.error().message));
   }
   return options;
 }

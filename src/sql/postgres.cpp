@@ -247,8 +247,9 @@ class PostgresConnection final : public Connection {
 
   Failure failure_of(const PGresult* result) {
     const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    // Never its details: they quote values.
+    // Never its details: they quote values, and so does the message about a value that does not fit.
     const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (state && std::string_view(state).starts_with("22")) message = "a value does not fit its column";
     const Failure::Kind kind = state ? kind_of(state) : is_open() ? Failure::Kind::other : Failure::Kind::away;
     if (kind == Failure::Kind::away) is_usable_ = false;
     return {kind, message ? message : in_one_line(PQerrorMessage(session_.get()))};
