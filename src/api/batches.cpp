@@ -47,14 +47,30 @@ Task<std::string> with_place(Services& services, Batch batch) {
   co_return items.front();
 }
 
-std::optional<Error> refuse(const wire::NewBatch& batch, const AllowList& webhook_allow) {
+std::optional<Error> refuse_sink(const Services& services, const wire::NewSink& sink, const std::string& param) {
+  if (!sink.url.empty()) {
+    const auto usable = check_webhook_url(sink.url, services.webhook_allow, param + ".url");
+    return usable ? std::nullopt : std::optional(usable.error());
+  }
+  const auto& known = services.sinks;
+  if (std::find(known.begin(), known.end(), sink.name) != known.end()) return std::nullopt;
+  return invalid_request(
+      fmt::format("Invalid '{}': there is no sink '{}'. {}", param, sink.name,
+                  known.empty() ? "None is configured." : fmt::format("Known are: '{}'.", fmt::join(known, "', '"))),
+      param);
+}
+
+std::optional<Error> refuse(const wire::NewBatch& batch, const Services& services) {
   if (!endpoints().contains(batch.endpoint)) {
     return invalid_request(
         fmt::format("Invalid value: '{}'. Supported values are: '{}'.", batch.endpoint, fmt::join(endpoints(), "', '")),
         "endpoint");
   }
+  for (std::size_t i = 0; i < batch.sinks.size(); ++i) {
+    if (auto error = refuse_sink(services, batch.sinks[i], fmt::format("sinks[{}]", i))) return error;
+  }
   if (!batch.webhook) return std::nullopt;
-  if (const auto usable = check_webhook_url(batch.webhook->url, webhook_allow, "webhook.url"); !usable) {
+  if (const auto usable = check_webhook_url(batch.webhook->url, services.webhook_allow, "webhook.url"); !usable) {
     return usable.error();
   }
   if (batch.webhook->secret && !is_webhook_secret(*batch.webhook->secret)) {
@@ -134,7 +150,7 @@ Task<Response> create_batch(Context& c) {
   const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
   const Result<wire::NewBatch> asked = wire::parse_new_batch(body);
   if (!asked) co_return error_response(asked.error());
-  if (const auto error = refuse(*asked, c.services.webhook_allow)) co_return error_response(*error);
+  if (const auto error = refuse(*asked, c.services)) co_return error_response(*error);
   const auto window = length_of(asked->completion_window, c.services.limits.completion_windows);
   if (!window) co_return error_response(window.error());
 
@@ -148,6 +164,7 @@ Task<Response> create_batch(Context& c) {
   batch.priority = asked->priority;
   batch.dedupe = asked->dedupe;
   if (asked->webhook) batch.webhook = wire::webhook_json(*asked->webhook);
+  if (!asked->sinks.empty()) batch.sinks = wire::sinks_json(asked->sinks);
   batch.metadata = asked->metadata;
   batch.output_expires_after_seconds = asked->output_expires_after_seconds;
   batch.created_at = c.services.clock.now();

@@ -55,6 +55,12 @@ Dispatcher::Options dispatcher_options(const std::string& process, const Config&
   return options;
 }
 
+std::vector<std::string> names_of(const std::vector<SinkOptions>& sinks) {
+  std::vector<std::string> names;
+  for (const SinkOptions& sink : sinks) names.push_back(sink.name);
+  return names;
+}
+
 }  // namespace
 
 DataDirectory::DataDirectory(const std::string& path) {
@@ -117,7 +123,9 @@ App::App(asio::io_context& loop, const Config& config)
       fleet_(loop, clock_, db_, engines_, estimator_, lifecycle_, dispatcher_.get(),
              {.process = process_, .shares = shares_database_}),
       deliveries_(loop, clock_, db_,
-                  {.process = process_, .look_after = shares_database_ ? kLookAfterShared : kLookAfter}),
+                  {.process = process_,
+                   .sinks = names_of(config.sinks),
+                   .look_after = shares_database_ ? kLookAfterShared : kLookAfter}),
       webhook_allow_(AllowList::parse(config.webhook_allow).value()),
       swapper_(loop, clock_, db_, std::chrono::seconds(config.swap_after_s)),
       expiry_(loop, clock_, db_, *blobs_, io_),
@@ -137,6 +145,7 @@ App::App(asio::io_context& loop, const Config& config)
                            .batch_lines_max = config.max_requests_per_job,
                            .accept_when_offline = config.accept_when_offline,
                            .completion_windows = config.completion_windows},
+                .sinks = names_of(config.sinks),
                 .process = process_,
                 .has_worker = config.worker,
                 .cors_origins = config.cors_origins,
@@ -155,6 +164,13 @@ App::App(asio::io_context& loop, const Config& config)
     deliveries_.wake();
   };
   deliveries_.add(DeliveryKind::webhook, std::make_unique<WebhookSender>(loop, clock_, db_, webhook_allow_));
+  auto sinks = std::make_unique<SinkSender>(loop, clock_, db_, *blobs_,
+                                            SinkSender::Options{.sinks = config.sinks,
+                                                                .allow = webhook_allow_,
+                                                                .scratch_directory = data_.path(),
+                                                                .log_directory = data_.logs()});
+  sinks_ = sinks.get();
+  deliveries_.add(DeliveryKind::sink, std::move(sinks));
   lifecycle_.on_work = [this] { swapper_.wake(); };
   engines_.on_change.push_back([this] { swapper_.wake(); });
   if (config.worker) add_engines(loop, config);
@@ -320,6 +336,7 @@ Task<> App::stop() {
   co_await expiry_.stop();
   co_await lifecycle_.stop();
   co_await deliveries_.stop(kLastDeliveries);
+  co_await sinks_->stop();
   co_await engines_.stop();
   co_await fleet_.stop();  // it has been there to the last
 }

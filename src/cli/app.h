@@ -6,6 +6,7 @@
 #include "batch/fleet.h"
 #include "batch/swapper.h"
 #include "cli/config.h"
+#include "delivery/sink_sender.h"
 
 namespace penstock {
 
@@ -70,6 +71,7 @@ class App {
   Lifecycle lifecycle_;
   Fleet fleet_;
   Deliveries deliveries_;
+  SinkSender* sinks_ = nullptr;  // in there
   const AllowList webhook_allow_;
   Swapper swapper_;
   Expiry expiry_;

@@ -10,6 +10,7 @@
 
 #include "api/origin.h"
 #include "base/error.h"
+#include "cli/sink_config.h"
 #include "engine/memory_fit.h"
 #include "net/address.h"
 #include "net/http_client.h"
@@ -316,6 +317,14 @@ std::vector<ModelConfig> models_in(const toml::node& node, const fs::path& folde
   return models;
 }
 
+std::vector<SinkOptions> sinks_in(const toml::node& node, const fs::path& folder) {
+  const auto* table = node.as_table();
+  if (!table) throw UsageError("sinks: expected a table for each sink");
+  std::vector<SinkOptions> sinks;
+  for (const auto& [name, sink] : *table) sinks.push_back(parse_sink(std::string(name.str()), sink, folder));
+  return sinks;
+}
+
 void apply_file(Config& config, Origins& origins, const std::string& file) {
   toml::table table;
   try {
@@ -326,8 +335,9 @@ void apply_file(Config& config, Origins& origins, const std::string& file) {
   const fs::path folder = fs::path(file).parent_path();
   for (const auto& [toml_key, node] : table) {
     const std::string key(toml_key.str());
-    if (key == "models" || key == "devices") {
+    if (key == "models" || key == "devices" || key == "sinks") {
       try {
+        if (key == "sinks") config.sinks = sinks_in(node, folder);
         if (key == "models") config.models = models_in(node, folder);
         if (key == "devices") config.devices = parse_devices(node);
       } catch (const UsageError& e) {
@@ -341,7 +351,7 @@ void apply_file(Config& config, Origins& origins, const std::string& file) {
       Values known;
       for (const Setting& s : all_settings()) known.push_back(s.info.key);
       throw UsageError(
-          fmt::format("{}: unknown key '{}'; known are {}, models, devices", file, key, fmt::join(known, ", ")));
+          fmt::format("{}: unknown key '{}'; known are {}, models, devices, sinks", file, key, fmt::join(known, ", ")));
     }
     Values values;
     if (const auto* array = node.as_array()) {
@@ -412,6 +422,8 @@ std::string print_config(const GivenFlags& flags, const std::optional<std::strin
   }
   out += fmt::format("\n[models]  # {}\n", origin("models"));
   for (const ModelConfig& model : config.models) out += print_model(model) + "\n";
+  if (!config.sinks.empty()) out += fmt::format("\n[sinks]  # {}\n", origin("sinks"));
+  for (const SinkOptions& sink : config.sinks) out += fmt::format("# {}\n", print_sink(sink));
   if (!config.devices.empty()) out += fmt::format("\n[devices]  # {}\n", origin("devices"));
   for (const auto& [name, memory] : config.devices) {
     out += fmt::format("{}.memory = \"{}KB\"\n", quote(name), memory >> 10);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/model_config.h"
+#include "delivery/sink.h"
 #include "model/types.h"
 
 namespace penstock {
@@ -25,6 +26,7 @@ struct Config {
   std::string engine_key;                       // bearer token for them
   std::vector<ModelConfig> models;              // served by engines of ours; in the order of the file
   std::map<std::string, std::int64_t> devices;  // their memory in bytes, where it was told
+  std::vector<SinkOptions> sinks;               // that results may be brought to
   std::string only_model;                       // serve this one alone
   std::string llama_server = "llama-server";
   std::vector<std::string> llama_server_args;

@@ -258,6 +258,9 @@ TEST_F(ConfigTest, ARefusalNamesTheKeyWhereItCameFromAndWhatIsAllowed) {
       {"model = \"=x.gguf\"\n", {"model", "NAME"}},
       {"models = 7\n", {"models", "table"}},
       {"[models]\na = 1.5\n", {"models.a", "GGUF"}},
+      {"sinks = 7\n", {"sinks", "table"}},
+      {"[sinks]\na = 7\n", {"sinks.a", "table"}},
+      {"[sinks.a]\ntype = \"ftp\"\n", {"given.toml", "sinks.a.type", "http, s3, postgres or command"}},
       {"max_batch_file_bytes = 0\n", {"max_batch_file_bytes", "1 to"}},
       {"completion_windows = [\"24h\", \"5\"]\n", {"completion_windows", "24h, 30m or 5s"}},
       {"completion_windows = \",\"\n", {"completion_windows", "24h, 30m or 5s"}},
@@ -281,12 +284,15 @@ TEST_F(ConfigTest, ARefusalNamesTheKeyWhereItCameFromAndWhatIsAllowed) {
 TEST_F(ConfigTest, PrintsWhatHoldsAndWhereItCameFromWithoutTheKey) {
   env("PENSTOCK_ENGINE_KEY", "sk-secret");
   const std::string path =
-      folder.write("given.toml", "slots = 3\ncontext = 100\n[models]\n\"a b\" = \"/a\\\"b.gguf\"\n");
+      folder.write("given.toml",
+                   "slots = 3\ncontext = 100\n[models]\n\"a b\" = \"/a\\\"b.gguf\"\n[sinks.lab]\n"
+                   "type = \"http\"\nurl = \"http://h/sk-secret\"\nheaders = { A = \"sk-secret\" }\n");
   const std::string text = print_config({{"context", {"200"}}}, path);
   EXPECT_EQ(text.find("sk-secret"), std::string::npos);
   EXPECT_NE(text.find("slots = 3  # " + path), std::string::npos) << text;
   EXPECT_NE(text.find("context = 200  # --context"), std::string::npos) << text;
   EXPECT_NE(text.find("worker = true  # default"), std::string::npos) << text;
+  EXPECT_NE(text.find("# \"lab\" = { type = \"http\""), std::string::npos) << text;
   EXPECT_NE(text.find("environment PENSTOCK_ENGINE_KEY"), std::string::npos) << text;
   // It is a configuration file itself.
   ::unsetenv("PENSTOCK_ENGINE_KEY");

@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "cli/toml_values.h"
 
 namespace penstock {
 namespace {
@@ -13,46 +14,12 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kContextMin = 64, kContextMax = 10'000'000, kSlotsMax = 100'000;
 
-[[noreturn]] void refuse(const std::string& key, const std::string& expected) {
-  throw UsageError(fmt::format("{}: expected {}", key, expected));
-}
-
-std::string text_of(const toml::node& node, const std::string& key) {
-  const auto* text = node.as_string();
-  if (!text || text->get().empty()) refuse(key, "a string");
-  return text->get();
-}
-
-std::vector<std::string> list_of(const toml::node& node, const std::string& key) {
-  const auto* array = node.as_array();
-  if (!array) refuse(key, "a list of strings");
-  std::vector<std::string> all;
-  for (const auto& item : *array) {
-    const auto* text = item.as_string();
-    if (!text) refuse(key, "a list of strings");
-    all.push_back(text->get());
-  }
-  return all;
-}
-
 int number_of(const toml::node& node, const std::string& key, std::int64_t min, std::int64_t max) {
   const auto* number = node.as_integer();
   if (!number || (number->get() != 0 && (number->get() < min || number->get() > max))) {
     refuse(key, fmt::format("a whole number from {} to {}, or 0 for what suits the model and the memory", min, max));
   }
   return static_cast<int>(number->get());
-}
-
-std::map<std::string, std::string> table_of(const toml::node& node, const std::string& key) {
-  const auto* table = node.as_table();
-  if (!table) refuse(key, "a table of strings");
-  std::map<std::string, std::string> all;
-  for (const auto& [name, value] : *table) {
-    const auto* text = value.as_string();
-    if (!text) refuse(fmt::format("{}.{}", key, name.str()), "a string");
-    all.emplace(name.str(), text->get());
-  }
-  return all;
 }
 
 void check(const ModelConfig& model, const std::string& key) {

@@ -76,8 +76,9 @@ Task<> Deliveries::run() {
     const auto room = kAtOnce - static_cast<std::int64_t>(under_way_.size());
     auto due = co_await db_.read([](Store& store) { return Outbox(store).next_due(Timestamp{}); });
     if (due && *due <= now) {
-      auto claimed = co_await db_.write(
-          [&](Store& store) { return Outbox(store).claim(options_.process, room, kPerDestination, now); });
+      auto claimed = co_await db_.write([&](Store& store) {
+        return Outbox(store).claim(options_.process, room, kPerDestination, now, options_.sinks);
+      });
       for (Delivery& delivery : claimed) begin(std::move(delivery));
       // What is due and was not claimed waits for the end of an attempt, which wakes us.
       due = co_await db_.read([&](Store& store) { return Outbox(store).next_due(now); });

@@ -16,6 +16,7 @@ class Deliveries {
 
   struct Options {
     std::string process;                // this one's name on what it holds
+    std::vector<std::string> sinks;     // those of other names are left to processes that have them
     Millis look_after{3'600'000};       // at the latest: others may have put something in, or died
     std::function<double()> draw = {};  // from 0 to before 1; empty: at random
   };

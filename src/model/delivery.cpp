@@ -111,7 +111,7 @@ std::vector<Delivery> deliveries_of(const Batch& batch, const std::vector<Webhoo
     add(DeliveryKind::webhook, {{"endpoint_id", endpoint.id.value}, {"url", endpoint.url}},
         destination_of(endpoint.url));
   }
-  if (batch.sinks) {
+  if (batch.sinks && (batch.output_file_id || batch.error_file_id)) {
     const json::value sinks = json::parse(*batch.sinks);
     for (const json::value& sink : sinks.as_array()) {
       const json::object& receiver = sink.as_object();

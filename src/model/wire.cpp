@@ -148,6 +148,11 @@ Result<NewBatch> parse_new_batch(std::string_view body) {
     if (!webhook) return webhook.error();
     batch.webhook = std::move(*webhook);
   }
+  if (const json::value* value = find(object, "sinks")) {
+    auto sinks = read_sinks(*value);
+    if (!sinks) return sinks.error();
+    batch.sinks = std::move(*sinks);
+  }
   const auto expiry = read_expiry(object, "output_expires_after");
   if (!expiry) return expiry.error();
   batch.output_expires_after_seconds = *expiry;
@@ -287,6 +292,7 @@ std::string to_json(const Batch& b, const std::optional<QueuePlace>& place, cons
         {"output_tokens_details", {{"reasoning_tokens", b.usage.reasoning}}},
         {"total_tokens", b.usage.input + b.usage.output}}},
       {"webhook", b.webhook ? shown_webhook(*b.webhook) : json::value()},
+      {"sinks", b.sinks ? json::value(shown_sinks(*b.sinks)) : json::value()},
       {"deliveries", std::move(brought)},
       {"metadata", b.metadata ? json::value(metadata_object(*b.metadata)) : json::value()}});
 }

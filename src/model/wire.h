@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "model/delivery.h"
+#include "model/wire_sinks.h"
 
 // OpenAI's JSON to types and back (OpenAPI file 2.3.0; shapes of files, batches, lists and errors).
 namespace penstock::wire {
@@ -23,6 +24,7 @@ struct NewBatch {
   int priority = 0;  // at the top level, or else in metadata
   bool dedupe = false;
   std::optional<NewWebhook> webhook;
+  std::vector<NewSink> sinks;
 };
 
 // Unknown fields are ignored, null counts as absent. The error names the parameter.

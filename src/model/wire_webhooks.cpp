@@ -169,6 +169,7 @@ json::object delivery_object(const Delivery& d) {
           {"sink", shown("name")},
           {"status", to_string(d.status)},
           {"attempts", d.attempts},
+          {"bytes_delivered", d.kind == DeliveryKind::sink ? json::value(d.position) : json::value()},
           {"last_error", d.last_error ? json::value(*d.last_error) : json::value()},
           {"created_at", seconds(d.created_at)},
           {"next_attempt_at", pending ? json::value(seconds(d.next_at)) : json::value()},

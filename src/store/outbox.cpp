@@ -90,7 +90,13 @@ void Outbox::insert(const Delivery& d) {
 }
 
 std::vector<Delivery> Outbox::claim(const std::string& owner, std::int64_t limit, std::int64_t per_destination,
-                                    Timestamp now) {
+                                    Timestamp now, const std::vector<std::string>& sinks) {
+  std::vector<sql::Value> values{owner, to_ms(now), per_destination, limit};
+  std::string names = "''";
+  for (const std::string& name : sinks) {
+    values.emplace_back(name);
+    names += fmt::format(", ${}", values.size());
+  }
   std::vector<Delivery> claimed;
   sql_.execute(
       fmt::format("UPDATE deliveries SET owner = $1, attempts = attempts + 1 WHERE seq IN"
@@ -99,11 +105,12 @@ std::vector<Delivery> Outbox::claim(const std::string& owner, std::int64_t limit
                   "   (SELECT seq, next_ms, ROW_NUMBER() OVER (PARTITION BY destination ORDER BY next_ms, seq) +"
                   "     (SELECT COUNT(*) FROM deliveries AS held"
                   "      WHERE held.owner = $1 AND held.destination = due.destination) AS place"
-                  "    FROM deliveries AS due WHERE status = 'pending' AND owner IS NULL AND next_ms <= $2) AS ranked"
+                  "    FROM deliveries AS due WHERE status = 'pending' AND owner IS NULL AND next_ms <= $2"
+                  "     AND (kind <> 'sink' OR destination LIKE '%:%' OR destination IN ({}))) AS ranked"
                   "   WHERE place <= $3 ORDER BY next_ms, seq LIMIT $4)"
                   "  /*PG FOR UPDATE SKIP LOCKED*/) RETURNING {}",
-                  kDeliveryColumns),
-      {owner, to_ms(now), per_destination, limit}, [&](const sql::Row& row) { claimed.push_back(read_delivery(row)); });
+                  names, kDeliveryColumns),
+      values, [&](const sql::Row& row) { claimed.push_back(read_delivery(row)); });
   return claimed;
 }
 

@@ -25,9 +25,9 @@ class Outbox {
   void announce(const Batch& batch, Timestamp now);
   void insert(const Delivery& delivery);
   // Up to `limit` that are due become the owner's, and an attempt at each begins; at most `per_destination` of each
-  // are its own then.
-  std::vector<Delivery> claim(const std::string& owner, std::int64_t limit, std::int64_t per_destination,
-                              Timestamp now);
+  // are its own then. Of sinks with a name only these.
+  std::vector<Delivery> claim(const std::string& owner, std::int64_t limit, std::int64_t per_destination, Timestamp now,
+                              const std::vector<std::string>& sinks = {});
   std::vector<Delivery> held(const std::string& owner);
   // When the first of those that nobody holds falls due after `now`.
   std::optional<Timestamp> next_due(Timestamp now);
