@@ -46,6 +46,13 @@ MUTANTS = {
         "batch_test",
         SIMULATION,
     ),
+    "slots go to one project after the other": Mutant(
+        "src/batch/dispatcher.cpp",
+        "  std::sort(levels.begin(), levels.end());\n",
+        "",
+        "batch_test",
+        ("build/release/src/batch_test", "--gtest_filter=FairDispatchTest.*"),
+    ),
     "a file is not synced": Mutant(
         "src/blob/local.cpp",
         "    sync_file(fd_.get());\n    if (::renameat",

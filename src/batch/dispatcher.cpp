@@ -13,6 +13,7 @@ constexpr std::size_t kUnsavedBytesMax = 64 << 20;  // of answers: while the sto
 constexpr std::size_t kGroupBytesMax = 8 << 20;     // saved in one transaction, unless one answer is larger
 constexpr std::int64_t kClaimLines = 2048;
 constexpr std::size_t kRidingBytesMax = 4 << 20;  // of lines that wait for another's answer; past this none are read
+constexpr Millis kLookAgain{1'000};               // while projects share: a weight may be another by now
 constexpr Millis kLastSave{5'000};                // for the last answers, when lines took all the time there was
 constexpr Millis kHeldMargin{2'000};              // before others may send our lines
 
@@ -48,20 +49,19 @@ void Dispatcher::start() {
 }
 
 void Dispatcher::wake() {
-  for (auto& [model, queue] : queues_) queue.to_look = queue.more_waiting = true;
+  to_look_ = true;
   wake_.notify();
 }
 
 void Dispatcher::engines_changed() {
-  for (const std::string& model : engines_.models()) queues_[model];
-  for (auto& [model, queue] : queues_) set_engines(model, queue);
-  wake_.notify();
+  for (auto& [name, model] : models_) set_engines(name, model);
+  wake();
 }
 
-void Dispatcher::set_engines(const std::string& model, Queue& queue) {
-  auto slots = engines_.serving(model);
+void Dispatcher::set_engines(const std::string& name, Model& model) {
+  auto slots = engines_.serving(name);
   for (auto& [engine, count] : slots) count *= options_.embedding_group;  // each may take as many lines
-  queue.lines.set_engines(slots);
+  for (auto& [project, queue] : model.queues) queue.lines.set_engines(slots, model.queues.size());
 }
 
 // Every turn starts all that can be started, then sleeps until something has changed.
@@ -85,7 +85,7 @@ void Dispatcher::push_front(Line line) {
   if (const auto paused = paused_.find(line.span->claim.key.batch); paused != paused_.end()) {
     return paused->second.lines.push_front(std::move(line));
   }
-  queues_[line.span->claim.model].lines.push_front(std::move(line));
+  queue_of(line.span->claim).lines.push_front(std::move(line));
 }
 
 void Dispatcher::requeue_due() {
@@ -102,7 +102,7 @@ void Dispatcher::set_paused(const BatchId& id, bool paused) {
     LineQueue::Parts& parts = found.mapped();
     if (!parts.lines.empty() || !parts.stretches.empty()) {
       const HeldSpan& any = parts.lines.empty() ? *parts.stretches.front()->span : *parts.lines.front().span;
-      queues_[any.claim.model].lines.restore(std::move(parts));
+      queue_of(any.claim).lines.restore(std::move(parts));
     }
   }
   wake();
@@ -110,8 +110,10 @@ void Dispatcher::set_paused(const BatchId& id, bool paused) {
 
 void Dispatcher::set_aside(const BatchId& id) {
   LineQueue::Parts& aside = paused_[id];
-  for (auto& [model, queue] : queues_) {
-    aside.append(queue.lines.remove([&](const HeldSpan& span) { return span.claim.key.batch == id; }));
+  for (auto& [name, model] : models_) {
+    for (auto& [project, queue] : model.queues) {
+      aside.append(queue.lines.remove([&](const HeldSpan& span) { return span.claim.key.batch == id; }));
+    }
   }
 }
 
@@ -137,15 +139,19 @@ class Dispatcher::Custody {
  public:
   Custody(Dispatcher& dispatcher, Line line)
       : dispatcher_(dispatcher),
-        queue_(dispatcher.queues_[line.span->claim.model]),
-        batch_(line.span->claim.key.batch) {
-    ++queue_.under_way;
+        model_(dispatcher.models_[line.span->claim.model]),
+        queue_(dispatcher.queue_of(line.span->claim)),
+        batch_(line.span->claim.key.batch),
+        began_(dispatcher.clock_.monotonic()) {
+    ++model_.under_way;
+    model_.slots.give(queue_.share, began_);
     add(std::move(line));
   }
   Custody(const Custody&) = delete;
   Custody& operator=(const Custody&) = delete;
   ~Custody() {
-    --queue_.under_way;
+    --model_.under_way;
+    model_.slots.take_back(queue_.share, began_, dispatcher_.clock_.monotonic());
     const auto batch = dispatcher_.active_.find(batch_);
     for (auto asked = lines.rbegin(); asked != lines.rend(); ++asked) {
       auto& [line, riders] = *asked;
@@ -204,35 +210,61 @@ class Dispatcher::Custody {
   }
 
   Dispatcher& dispatcher_;
-  Queue& queue_;  // stays: queues are never removed
+  Model& model_;
+  Queue& queue_;  // stays, since it has a slot
   const BatchId batch_;
+  const Moment began_;
 };
 
 void Dispatcher::start_lines() {
-  for (auto& [model, queue] : queues_) {
+  for (auto& [name, model] : models_) {
+    while (may_send() && start_line(name, model)) {
+    }
+  }
+}
+
+// Of the project whose turn it is, or of the next one that has a line for an engine that has room.
+bool Dispatcher::start_line(const std::string& name, Model& model) {
+  std::size_t to_come = 0;
+  for (const auto& [project, queue] : model.queues) {
+    to_come = queue.more_begun || to_come == Engines::kMany ? Engines::kMany : to_come + queue.lines.left();
+  }
+  for (const ProjectId& project : in_turn(model, [](const Queue& queue) { return !queue.lines.empty(); })) {
+    Queue& queue = model.queues.at(project);
     LineQueue& lines = queue.lines;
     const auto has_line = [&](std::size_t engine) { return lines.has_line_for(engine); };
     const auto expect = [&](const Line& line) {
       return active(line.span->claim.key.batch).lengths.expect(line.output_max, line.body.size());
     };
-    while (may_send() && !lines.empty()) {
-      const std::size_t to_come = queue.more_begun ? Engines::kMany : lines.left();
-      const bool suspect = lines.front() && retry::is_suspect(lines.front()->deaths, options_.retry);
-      std::optional<Slot> slot = suspect ? engines_.acquire_alone(model) : engines_.acquire(model, has_line, to_come);
-      if (!slot) break;
-      Line line = queue.more_begun ? lines.take(slot->number()) : lines.take(slot->number(), expect);
-      if (share(line)) continue;
-      const BatchId id = line.span->claim.key.batch;
-      const Line* next = lines.front(slot->number());
-      line.shared_ahead = next ? shared_prefix(line.body, next->body) : 0;
-      auto custody = std::make_unique<Custody>(*this, std::move(line));
-      while ((next = lines.front(slot->number())) && custody->takes(*next)) {
-        Line more = lines.take(slot->number());
-        if (!share(more)) custody->add(std::move(more));
-      }
-      active(id).attempts.spawn("line", attempt(std::move(custody), std::move(*slot)));
+    const bool suspect = lines.front() && retry::is_suspect(lines.front()->deaths, options_.retry);
+    std::optional<Slot> slot = suspect ? engines_.acquire_alone(name) : engines_.acquire(name, has_line, to_come);
+    if (!slot) continue;
+    Line line = queue.more_begun ? lines.take(slot->number()) : lines.take(slot->number(), expect);
+    if (share(line)) return true;
+    const BatchId id = line.span->claim.key.batch;
+    const Line* next = lines.front(slot->number());
+    line.shared_ahead = next ? shared_prefix(line.body, next->body) : 0;
+    auto custody = std::make_unique<Custody>(*this, std::move(line));
+    while ((next = lines.front(slot->number())) && custody->takes(*next)) {
+      Line more = lines.take(slot->number());
+      if (!share(more)) custody->add(std::move(more));
     }
+    active(id).attempts.spawn("line", attempt(std::move(custody), std::move(*slot)));
+    return true;
   }
+  return false;
+}
+
+std::vector<ProjectId> Dispatcher::in_turn(const Model& model, const std::function<bool(const Queue&)>& wanted) const {
+  const Moment now = clock_.monotonic();
+  std::vector<std::pair<double, ProjectId>> levels;
+  for (const auto& [project, queue] : model.queues) {
+    if (wanted(queue)) levels.emplace_back(model.slots.level(queue.share, now), project);
+  }
+  std::sort(levels.begin(), levels.end());
+  std::vector<ProjectId> projects;
+  for (auto& [level, project] : levels) projects.push_back(std::move(project));
+  return projects;
 }
 
 bool Dispatcher::share(Line& line) {
@@ -305,7 +337,7 @@ void Dispatcher::finish(Asked& asked, LineOutcome outcome) {
   const std::string& model = line.span->claim.model;
   Active& batch = active(line.span->claim.key.batch);
   batch.lengths.add(line.output_max, line.body.size(), outcome.usage.output);
-  estimator_.add(model, {line.bytes, outcome.usage, line.took, queues_[model].under_way});
+  estimator_.add(model, {line.bytes, outcome.usage, line.took, models_[model].under_way});
   if (line.answer_key) {
     LineOutcome same = outcome;
     same.usage = {};  // the engine has worked on it once
@@ -326,8 +358,13 @@ void Dispatcher::save_soon(Line& line, LineOutcome outcome) {
   if (results_.size() == 1 || results_.size() == options_.commit_lines) have_results_.notify();
 }
 
-bool Dispatcher::may_begin(const std::string& model, const Queue& queue) const {
-  return queue.more_waiting && queue.lines.empty() && engines_.has_room(model);
+bool Dispatcher::may_begin(const std::string& name, const Model& model, const ProjectId& project) const {
+  const Queue& queue = model.queues.at(project);
+  if (!queue.more_waiting || !queue.lines.empty()) return false;
+  if (engines_.has_room(name)) return true;
+  // Others have taken all: then it is this project's turn when these come after it.
+  const auto turns = in_turn(model, [&](const Queue& other) { return &other == &queue || !other.lines.empty(); });
+  return turns.size() > 1 && turns.front() == project;
 }
 
 Task<> Dispatcher::refill() {
@@ -337,35 +374,77 @@ Task<> Dispatcher::refill() {
     drained_while_refilling_.clear();
     co_await refill_wanted_.wait();
     refilling_ = true;
-    for (const std::string& model : engines_.models()) {
-      if (stopping_ || disk_low_) break;
-      Queue& queue = queues_[model];
-      set_engines(model, queue);  // they change their slots
-      if (queue.riding_bytes >= kRidingBytesMax) continue;
-      if (queue.lines.runs_dry() && (queue.to_look || queue.more_begun || may_begin(model, queue)))
-        co_await claim(model);
-      co_await load(model);
+    if (stopping_ || disk_low_) continue;
+    const bool shares =
+        std::any_of(models_.begin(), models_.end(), [](const auto& item) { return item.second.queues.size() > 1; });
+    if (to_look_ || (shares && clock_.monotonic() >= looked_at_ + kLookAgain)) co_await look();
+    for (const std::string& name : engines_.models()) {
+      Model& model = models_[name];
+      set_engines(name, model);  // they change their slots
+      for (const ProjectId& project : in_turn(model, [](const Queue&) { return true; })) {
+        if (stopping_ || disk_low_) break;
+        Queue& queue = model.queues.at(project);
+        if (queue.riding_bytes >= kRidingBytesMax / model.queues.size()) continue;
+        if (queue.lines.runs_dry() && (queue.to_look || queue.more_begun || may_begin(name, model, project)))
+          co_await claim(name, project);
+        co_await load(name, project);
+      }
     }
   }
 }
 
-Task<> Dispatcher::claim(std::string model) {
-  const bool begin = may_begin(model, queues_[model]);
-  queues_[model].to_look = false;  // unless wake() comes meanwhile
-  if (begin) queues_[model].more_waiting = false;
-  const bool unsure = std::exchange(unsure_, true);
-  std::set<SpanKey> mine;
-  if (unsure) {
+// For which projects have work, and what their weights are. First, what a claim has brought that we did not hear of is
+// given back.
+Task<> Dispatcher::look() {
+  to_look_ = false;  // unless wake() comes meanwhile
+  looked_at_ = clock_.monotonic();
+  if (unsure_) {
+    std::set<SpanKey> mine;
     for (const auto& span : held()) mine.insert(span->claim.key);
-  }
-  const Claim wanted{
-      .owner = options_.worker, .model = model, .lines = kClaimLines, .workers = workers_, .begin = begin};
-  const auto spans = co_await db_.write([&](Store& store) {
-    if (unsure) {
-      for (const SpanKey& key : store.held_spans(wanted.owner)) {
-        if (!mine.contains(key)) store.release_span(key, wanted.owner);
+    co_await db_.write([&](Store& store) {
+      for (const SpanKey& key : store.held_spans(options_.worker)) {
+        if (!mine.contains(key)) store.release_span(key, options_.worker);
       }
+    });
+    unsure_ = false;
+  }
+  const auto work = co_await db_.read([&](Store& store) { return store.work(clock_.now()); });
+  for (auto& [name, model] : models_) {
+    for (auto& [project, queue] : model.queues) queue.to_look = queue.more_waiting = false;
+  }
+  for (const std::string& name : engines_.models()) {
+    Model& model = models_[name];
+    for (const Work& one : work) {
+      if (one.model != name) continue;
+      Queue& queue = model.queues[one.project];
+      queue.share.weight = one.weight;
+      queue.to_look |= one.is_free && one.begun;
+      queue.more_waiting |= one.is_free && !one.begun;
     }
+  }
+  for (auto& [name, model] : models_) {
+    std::erase_if(model.queues, [](const auto& item) {
+      const Queue& queue = item.second;
+      return !queue.to_look && !queue.more_waiting && queue.lines.left() == 0 && queue.share.slots == 0;
+    });
+  }
+}
+
+Task<> Dispatcher::claim(std::string model, ProjectId project) {
+  const bool begin = may_begin(model, models_[model], project);
+  {
+    Queue& queue = models_[model].queues[project];
+    queue.to_look = false;
+    if (begin) queue.more_waiting = false;
+  }
+  const Claim wanted{.owner = options_.worker,
+                     .model = model,
+                     .lines = kClaimLines,
+                     .workers = workers_,
+                     .begin = begin,
+                     .project = project};
+  unsure_ = true;
+  const auto spans = co_await db_.write([&](Store& store) {
     Spans claimed;
     for (ClaimedSpan& claim : store.claim_spans(wanted, clock_.now())) {
       auto span = std::make_shared<HeldSpan>();
@@ -380,7 +459,7 @@ Task<> Dispatcher::claim(std::string model) {
     return claimed;
   });
   unsure_ = false;
-  Queue& queue = queues_[model];
+  Queue& queue = models_[model].queues[project];
   queue.more_begun = !spans.empty();
   queue.more_waiting |= !spans.empty();
   claimed_.insert(claimed_.end(), spans.begin(), spans.end());
@@ -393,14 +472,15 @@ Task<> Dispatcher::claim(std::string model) {
 }
 
 // Loads the next lines that an engine will want.
-Task<> Dispatcher::load(std::string model) {
-  const std::shared_ptr<Stretch> stretch = queues_[model].lines.next_to_read();
+Task<> Dispatcher::load(std::string model, ProjectId project) {
+  const std::shared_ptr<Stretch> stretch = models_[model].queues[project].lines.next_to_read();
   if (!stretch) co_return;
-  auto lines = co_await blocking(reading_, [&] { return loader_.load(*stretch); });
+  const std::size_t sharers = models_[model].queues.size();
+  auto lines = co_await blocking(reading_, [&] { return loader_.load(*stretch, sharers); });
   wake_.notify();
   const BatchId& id = stretch->span->claim.key.batch;
   if (stretch->span->lost || was_drained(id)) co_return;
-  queues_[model].lines.loaded(*stretch, std::move(lines));
+  models_[model].queues[project].lines.loaded(*stretch, std::move(lines));
   if (paused_.contains(id)) set_aside(id);
 }
 
@@ -521,7 +601,9 @@ std::set<BatchId> Dispatcher::batches() {
 }
 
 void Dispatcher::forget(const std::function<bool(const HeldSpan&)>& gone) {
-  for (auto& [model, queue] : queues_) queue.lines.remove(gone);
+  for (auto& [name, model] : models_) {
+    for (auto& [project, queue] : model.queues) queue.lines.remove(gone);
+  }
   std::erase_if(retries_, [&](const auto& item) { return gone(*item.second.span); });
   for (auto& [id, aside] : paused_) {
     std::erase_if(aside.lines, [&](const Line& line) { return gone(*line.span); });

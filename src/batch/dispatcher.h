@@ -5,6 +5,7 @@
 
 #include "batch/answer_lengths.h"
 #include "batch/estimate.h"
+#include "batch/fair_share.h"
 #include "batch/known_answers.h"
 #include "batch/line_loader.h"
 #include "batch/retry.h"
@@ -76,14 +77,19 @@ class Dispatcher {
     std::string custom_id_json;
     LineOutcome outcome;
   };
-  // Of one model.
+  // Of one project, for one model.
   struct Queue {
     LineQueue lines;
-    bool more_begun = true;    // what the last claim found was not all
-    bool more_waiting = true;  // there may be batches that have not begun
-    bool to_look = true;       // something has changed, so another claim may find more
-    std::int64_t under_way = 0;
+    bool more_begun = true;        // what the last claim found was not all
+    bool more_waiting = true;      // there may be batches that have not begun
+    bool to_look = true;           // something has changed, so another claim may find more
     std::size_t riding_bytes = 0;  // of lines that wait for the answer of another one
+    Share share;                   // of the slots
+  };
+  struct Model {
+    std::map<ProjectId, Queue> queues;  // of projects that have work
+    FairShare slots;
+    std::int64_t under_way = 0;
   };
   // A line that is sent, and those that take its outcome since they ask the same.
   struct Asked {
@@ -109,17 +115,22 @@ class Dispatcher {
 
   Task<> run();
   void engines_changed();
-  void set_engines(const std::string& model, Queue& queue);
+  void set_engines(const std::string& name, Model& model);
+  Queue& queue_of(const ClaimedSpan& claim) { return models_[claim.model].queues[claim.project]; }
   void set_aside(const BatchId& id);
   void requeue_due();
   bool may_send() const;
   void start_lines();
-  // A batch that waits begins only when a slot has nothing else to do, so that one of higher priority can still pass
-  // it.
-  bool may_begin(const std::string& model, const Queue& queue) const;
+  bool start_line(const std::string& name, Model& model);
+  // The projects of those for whom `wanted` is true, who is next to be given a slot first.
+  std::vector<ProjectId> in_turn(const Model& model, const std::function<bool(const Queue&)>& wanted) const;
+  // A batch that waits begins only when a slot of its project's has nothing else to do, so that one of higher priority
+  // can still pass it.
+  bool may_begin(const std::string& name, const Model& model, const ProjectId& project) const;
   Task<> refill();
-  Task<> claim(std::string model);
-  Task<> load(std::string model);
+  Task<> look();
+  Task<> claim(std::string model, ProjectId project);
+  Task<> load(std::string model, ProjectId project);
   bool was_drained(const BatchId& id) const;
   // Gives the line the answer of an earlier one that asks the same, now or when that has it. False when there is none.
   bool share(Line& line);
@@ -146,8 +157,8 @@ class Dispatcher {
   BatchDone batch_done_;
 
   std::vector<std::weak_ptr<HeldSpan>> claimed_;  // wherever its lines are by now; some are gone
-  std::map<std::string, Queue> queues_;           // by model
-  std::multimap<Moment, Line> retries_;           // by the time they fall due
+  std::map<std::string, Model> models_;
+  std::multimap<Moment, Line> retries_;  // by the time they fall due
   std::map<BatchId, Active> active_;
   std::map<BatchId, LineQueue::Parts> paused_;  // what was in the queue of a batch that is paused
 
@@ -156,6 +167,8 @@ class Dispatcher {
   Moment oldest_result_{}, held_until_ = Moment::max();
   std::int64_t workers_ = 1;
   bool refilling_ = false, stopping_ = false, disk_low_ = false;
+  bool to_look_ = true;  // for what there is to claim
+  Moment looked_at_{};
   bool unsure_ = false;  // the last claim may have taken place, though we do not know of what
   std::vector<BatchId> drained_while_refilling_;
   std::minstd_rand random_;

@@ -9,8 +9,9 @@
 namespace penstock {
 namespace {
 
-constexpr std::size_t kWindowBytes = 1 << 20;  // read at once, unless one line is longer
-constexpr std::size_t kGapBytes = 4096;        // read over rather than around
+constexpr std::size_t kWindowBytes = 1 << 20;      // read at once, unless one line is longer
+constexpr std::size_t kWindowBytesMin = 64 << 10;  // however many share
+constexpr std::size_t kGapBytes = 4096;            // read over rather than around
 
 }  // namespace
 
@@ -34,7 +35,8 @@ void LineLoader::open(Stretch& stretch) {
 }
 
 // Reads neighbours in the file with one read.
-std::vector<Line> LineLoader::load(Stretch& stretch) {
+std::vector<Line> LineLoader::load(Stretch& stretch, std::size_t sharers) {
+  const std::size_t window_bytes = std::max(kWindowBytes / sharers, kWindowBytesMin);
   HeldSpan& span = *stretch.span;
   if (!span.files) span.files = files(span.claim.input_file_id);
   if (!stretch.opened) open(stretch);
@@ -42,12 +44,12 @@ std::vector<Line> LineLoader::load(Stretch& stretch) {
   std::string window;
   const auto& entries = stretch.entries;
   std::size_t loaded = 0, next = stretch.next;
-  while (next < entries.size() && loaded < kWindowBytes) {
+  while (next < entries.size() && loaded < window_bytes) {
     const std::size_t first = next;
     std::uint64_t end = entries[first].offset + entries[first].length;
     std::size_t last = first + 1;
     while (last < entries.size() && entries[last].offset >= end && entries[last].offset - end <= kGapBytes &&
-           entries[last].offset + entries[last].length - entries[first].offset <= kWindowBytes) {
+           entries[last].offset + entries[last].length - entries[first].offset <= window_bytes) {
       end = entries[last].offset + entries[last].length;
       ++last;
     }

@@ -11,9 +11,9 @@ class LineLoader {
   // `groups_embeddings`: whether to look which lines can be sent together.
   LineLoader(BlobStore& blobs, bool groups_embeddings) : blobs_(blobs), groups_embeddings_(groups_embeddings) {}
 
-  // The next lines, about a megabyte of them. Throws when the files cannot be read or are not what was validated; the
-  // stretch is then as it was.
-  std::vector<Line> load(Stretch& stretch);
+  // The next lines, about a megabyte of them; less where so many `sharers` do the same. Throws when the files cannot be
+  // read or are not what was validated; the stretch is then as it was.
+  std::vector<Line> load(Stretch& stretch, std::size_t sharers = 1);
 
  private:
   void open(Stretch& stretch);

@@ -12,7 +12,8 @@ constexpr std::uint32_t kStretchMin = 32;       // entries; shorter ones would l
 
 }  // namespace
 
-void LineQueue::set_engines(const Slots& slots) {
+void LineQueue::set_engines(const Slots& slots, std::size_t sharers) {
+  sharers_ = sharers;
   Parts of_gone;
   std::erase_if(lanes_, [&](auto& item) {
     auto& [engine, lane] = item;
@@ -51,7 +52,7 @@ void LineQueue::add(const std::vector<std::shared_ptr<HeldSpan>>& spans) {
 // Twice the slots at least, so that one load is ready before the last line is used up.
 bool LineQueue::is_short(const Lane& lane) const {
   return lane.lines.size() < std::max(2 * static_cast<std::size_t>(lane.slots), kLaneLinesMin) &&
-         lane.bytes < kLaneBytesMax && for_any_.size() < std::max(2 * slots_, kLaneLinesMin);
+         lane.bytes < kLaneBytesMax / sharers_ && for_any_.size() < std::max(2 * slots_, kLaneLinesMin);
 }
 
 std::shared_ptr<Stretch> LineQueue::next_to_read() {

@@ -51,14 +51,15 @@ struct Line {
   EmbeddingInput input = {};  // of one that may be sent together with others
 };
 
-// The lines of one model that wait for a slot. Each engine has a lane of its own, filled with stretches of the plan, so
-// that lines which share a prefix meet at one engine's cache. One that has nothing left takes half of the longest lane.
-// Loop thread only.
+// The lines of one model and one project that wait for a slot. Each engine has a lane of its own, filled with stretches
+// of the plan, so that lines which share a prefix meet at one engine's cache. One that has nothing left takes half of
+// the longest lane. Loop thread only.
 class LineQueue {
  public:
   // By their numbers, how many requests at a time each engine is given. What is in the lanes of others is for any.
+  // `sharers`: so many queues share the memory that there is for one.
   using Slots = std::map<std::size_t, int>;
-  void set_engines(const Slots& slots);
+  void set_engines(const Slots& slots, std::size_t sharers = 1);
 
   // From a claim, in the plan's order.
   void add(const std::vector<std::shared_ptr<HeldSpan>>& spans);
@@ -115,6 +116,7 @@ class LineQueue {
   std::deque<std::shared_ptr<Stretch>> unread_;
   std::size_t waiting_ = 0;
   std::size_t slots_ = 0;
+  std::size_t sharers_ = 1;
 };
 
 }  // namespace penstock

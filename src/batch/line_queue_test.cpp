@@ -185,6 +185,20 @@ TEST_F(LineQueueTest, LinesThatAreLargeAreNotHoarded) {
   EXPECT_TRUE(queue.next_to_read());
 }
 
+TEST_F(LineQueueTest, ManyQueuesTogetherHoardNoMoreThanOne) {
+  constexpr std::size_t kQueues = 100;
+  queue.set_engines({{0, 64}}, kQueues);
+  queue.add(spans(1, 100));
+  std::size_t bytes = 0;
+  while (const auto stretch = queue.next_to_read()) {
+    auto lines = read(*stretch, 1);
+    lines[0].body.resize(10'000);
+    bytes += lines[0].body.size();
+    queue.loaded(*stretch, std::move(lines));
+  }
+  EXPECT_LT(bytes * kQueues, 6u << 20);
+}
+
 // With two slots, a line that takes as long as half of all that waits goes first.
 TEST_F(LineQueueTest, NearTheEndALineThatWouldOutlastTheOthersGoesFirst) {
   const std::map<std::uint32_t, double> seconds = {{0, 1}, {1, 2}, {2, 9}, {3, 1}, {4, 4}, {5, 1}};

@@ -16,6 +16,7 @@
 #include "base/hash.h"
 #include "batch/lifecycle.h"
 #include "model/wire.h"
+#include "store/access.h"
 #include "testing/faulty_connection.h"
 #include "testing/memory_blobs.h"
 #include "testing/process.h"
@@ -154,6 +155,7 @@ struct Node {
 // A batch as its client knows it.
 struct Job {
   BatchId id;
+  ProjectId project = kDefaultProject;
   FileId input;
   int first = 0, end = 0;  // of the requests in its file
   std::string model;
@@ -178,6 +180,7 @@ enum Fault {
   pause,
   priority,
   retry,
+  weight,
   expiry,
   kFaults
 };
@@ -198,6 +201,15 @@ class World {
         "CREATE TRIGGER note_claim AFTER UPDATE OF token ON spans WHEN NEW.owner IS NOT NULL BEGIN"
         " INSERT INTO claims VALUES (NEW.batch_seq, NEW.number, NEW.owner, (SELECT owner FROM claims"
         " WHERE batch_seq = NEW.batch_seq AND number = NEW.number ORDER BY rowid DESC LIMIT 1)); END");
+    projects_.resize(static_cast<std::size_t>(draw_.between(1, 4)));
+    for (Project& project : projects_) {
+      project.id = {fmt::format("proj_{}", &project - projects_.data())};
+      project.weight = draw_.between(1, 9);
+      sql::transaction(*database_, [&] {
+        Store s(*database_);
+        Access(s).insert_project(project);
+      });
+    }
     const int rarity = draw_.between(1, 5);  // some lives are calm
     for (bool& may : may_) may = draw_.one_in(rarity);
     machines_.push_back({.name = "a", .models = {"m"}, .slots = draw_.between(1, 4)});
@@ -435,22 +447,28 @@ class World {
     if (!may_[kind]) return;
     const Timestamp wall = server->clock.now();
     if (kind == cancel && draw_.one_in(3)) {
-      if (!store([&](Store& s) { return s.request_cancel(kDefaultProject, job.id, wall).has_value(); })) return;
+      if (!store([&](Store& s) { return s.request_cancel(job.project, job.id, wall).has_value(); })) return;
       tell("cancel {}", job.id.value);
       server->lifecycle.notify(job.id);
     } else if (kind == pause) {
       const bool paused = draw_.one_in(2);
       if (!store([&](Store& s) {
-            return s.set_paused(kDefaultProject, job.id, paused ? std::optional(wall) : std::nullopt).has_value();
+            return s.set_paused(job.project, job.id, paused ? std::optional(wall) : std::nullopt).has_value();
           }))
         return;
       tell("{} {}", paused ? "pause" : "resume", job.id.value);
       server->lifecycle.set_paused(job.id, paused);
     } else if (kind == priority) {
-      store([&](Store& s) { return s.set_priority(kDefaultProject, job.id, draw_.between(-1, 1)).has_value(); });
+      store([&](Store& s) { return s.set_priority(job.project, job.id, draw_.between(-1, 1)).has_value(); });
+    } else if (kind == weight) {
+      Project& project = draw_.of(projects_);
+      project.weight = draw_.between(1, 9);
+      tell("{} has the weight {}", project.id.value, project.weight);
+      store([&](Store& s) { Access(s).update_project(project); });
     } else if (kind == retry && jobs_.size() < 8) {
       Batch batch;
       batch.id = new_id();
+      batch.project = job.project;
       batch.driver = nodes_[0].worker;
       batch.created_at = wall;
       if (!store([&](Store& s) { return s.retry_batch(job.id, batch, {0, 0}).has_value(); })) return;
@@ -478,8 +496,10 @@ class World {
     job.model = draw_.one_in(3) ? "n" : "m";
     job.faulty = draw_.one_in(12);
     const std::string text = input_lines(job.first, job.end, job.model) + (job.faulty ? "bad\n" : "");
+    job.project = draw_.of(projects_).id;
     Batch batch;
     batch.id = job.id;
+    batch.project = job.project;
     batch.driver = nodes_[0].worker;
     batch.input_file_id = job.input;
     batch.endpoint = "/v1/chat/completions";
@@ -489,10 +509,11 @@ class World {
     if (may_[expiry] && draw_.one_in(3)) batch.expires_at = batch.created_at + draw_.millis(seconds(1), seconds(60));
     blobs_[job.input.value] = std::make_shared<const std::string>(text);
     store([&](Store& s) {
-      s.insert_file({job.input, "in.jsonl", "batch", text.size(), batch.created_at, std::nullopt});
+      s.insert_file(
+          {job.input, "in.jsonl", "batch", text.size(), batch.created_at, std::nullopt, std::nullopt, job.project});
       s.insert_batch(batch, {0, 0}).value();
     });
-    tell("create {} with {} lines for {}", job.id.value, job.end - job.first, job.model);
+    tell("create {} with {} lines for {} in {}", job.id.value, job.end - job.first, job.model, job.project.value);
     jobs_.push_back(std::move(job));
     server.lifecycle.start(batch.id);
   }
@@ -563,7 +584,7 @@ class World {
       node.session->loses_reply_of.reset();
     }
     for (const Job& job : jobs_) {
-      if (store([&](Store& s) { return s.set_paused(kDefaultProject, job.id, std::nullopt).has_value(); })) {
+      if (store([&](Store& s) { return s.set_paused(job.project, job.id, std::nullopt).has_value(); })) {
         nodes_[0].process->lifecycle.set_paused(job.id, false);
       }
     }
@@ -654,7 +675,7 @@ class World {
       const auto& id = is_output ? batch.output_file_id : batch.error_file_id;
       if (!id) continue;
       check(blobs_.contains(id->value) && !blobs_[id->value]->empty(), "{}: a file is not there, or empty", name);
-      check(store([&](Store& s) { return s.find_file(kDefaultProject, *id, batch.created_at).has_value(); }),
+      check(store([&](Store& s) { return s.find_file(job.project, *id, batch.created_at).has_value(); }),
             "{}: no such file", name);
       int last = -1;
       for (const std::string& line : split_lines(*blobs_[id->value])) {
@@ -743,6 +764,7 @@ class World {
   std::array<bool, kFaults> may_{};
   std::unique_ptr<sql::Connection> database_ = sql::open_sqlite(":memory:");
   MemoryDisk blobs_;
+  std::vector<Project> projects_;
   std::vector<Machine> machines_;
   std::vector<Node> nodes_;
   Node* current_ = nullptr;  // that something is run of

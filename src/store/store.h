@@ -63,6 +63,15 @@ struct Demand {
   int priority = 0;
 };
 
+// A batch that has such lines, as a worker sees it.
+struct Work {
+  std::string model;
+  ProjectId project;
+  std::int64_t weight = 1;  // of the project
+  bool begun = false;
+  bool is_free = false;  // some of them nobody has claimed
+};
+
 struct BatchState {
   BatchStatus status{};
   bool paused = false;
@@ -74,6 +83,7 @@ struct Claim {
   std::int64_t lines = 0;    // as many spans as make about so many, at least one
   std::int64_t workers = 1;  // that share the batch: near its end each is given less, so that all end together
   bool begin = false;        // also of batches that wait
+  ProjectId project = kDefaultProject;
 };
 
 // A process of those that live, as it is stored.
@@ -199,6 +209,8 @@ class Store {
   void notify(const BatchId& id);
   // Those of queue() that have lines to run now, in its order.
   std::vector<Demand> demands(Timestamp now);
+  // The same for who divides slots among projects; in no order.
+  std::vector<Work> work(Timestamp now);
   // Error not_found, or conflict when it has ended.
   Result<Batch> set_priority(const ProjectId& project, const BatchId& id, int priority);
   // Pauses it, or lets it go on when `since` is nothing; no change when it is so already. Error not_found, or conflict
@@ -224,8 +236,8 @@ class Store {
   bool finish_batch(const BatchId& id, BatchStatus from, const Finish& finish, Timestamp now);
 
   // --- spans and results
-  // Spans of one batch that nobody holds become the owner's: of the first in queue() for that model that has any. Those
-  // past their expiry are left alone.
+  // Spans of one batch that nobody holds become the owner's: of that project's first in queue() for that model that has
+  // any. Those past their expiry are left alone.
   std::vector<ClaimedSpan> claim_spans(const Claim& claim, Timestamp now);
   // Those with lines to do.
   std::vector<SpanKey> held_spans(const std::string& owner);

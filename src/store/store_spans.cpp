@@ -110,22 +110,23 @@ std::optional<std::vector<ClaimedSpan>> Store::claim_once(const Claim& claim, Ti
   sql_.execute(
       "SELECT b.seq, b.id, b.input_file_id, b.endpoint, b.dedupe, b.total, b.in_progress_ms,"
       " (SELECT COUNT(*) FROM spans WHERE batch_seq = b.seq AND owner IS NULL AND " PENSTOCK_OPEN
-      "), b.project FROM batches b WHERE b." PENSTOCK_UNFINISHED
+      ") FROM batches b WHERE b." PENSTOCK_UNFINISHED
       " AND b.status = 'in_progress' AND b.paused_ms IS NULL AND b.fenced = 0 AND b.model = $1 AND b.expires_ms > $2"
+      " AND b.project = $4"
       " AND ($3 = 1 OR b.in_progress_ms IS NOT NULL) AND EXISTS"
       " (SELECT 1 FROM spans WHERE batch_seq = b.seq AND owner IS NULL AND " PENSTOCK_OPEN
       ") ORDER BY b.priority DESC, b.expires_ms, b.seq LIMIT 1 /*PG FOR NO KEY UPDATE OF b*/",
-      {claim.model, to_ms(now), std::int64_t{claim.begin}}, [&](const sql::Row& row) {
+      {claim.model, to_ms(now), std::int64_t{claim.begin}, claim.project.value}, [&](const sql::Row& row) {
         seq = row.integer(0);
         like.key.batch.value = row.text(1);
         like.input_file_id.value = row.text(2);
         like.endpoint = row.text(3);
         like.dedupe = row.integer(4) != 0;
         like.model = claim.model;
+        like.project = claim.project;
         size = span_lines(row.integer(5));
         has_begun = !row.is_null(6);
         free = row.integer(7);
-        like.project.value = row.text(8);
       });
   if (!seq) return std::nullopt;
   std::int64_t limit = std::max<std::int64_t>(1, claim.lines / size);

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <set>
 
+#include "store/access.h"
 #include "testing/database.h"
 
 namespace penstock {
@@ -928,12 +929,65 @@ TEST_P(StoreTest, DemandsAreThoseOfBatchesThatHaveLinesToRunNowInTheOrderOfTheQu
   EXPECT_EQ(demands(kNow + std::chrono::hours(24)), "") << "they are late";
 }
 
+TEST_P(StoreTest, WorkIsThatOfBatchesWithLinesToRunNowAndEachProjectClaimsItsOwn) {
+  Project project;
+  project.id = {"proj_a"};
+  project.weight = 5;
+  Access(store).insert_project(project);
+  Batch batch = make_batch("batch_a");
+  batch.project = project.id;
+  batch.priority = 1;
+  ASSERT_TRUE(store.insert_batch(batch, {0, 0}));
+  ASSERT_TRUE(store.start_batch(batch.id, "m", 128));
+  batch = make_batch("batch_unknown");
+  batch.project = {"proj_unknown"};
+  ASSERT_TRUE(store.insert_batch(batch, {0, 0}));
+  ASSERT_TRUE(store.start_batch(batch.id, "n", 1));
+  add_running("batch_mine", 64);
+  add_batch("batch_validating");
+  add_in("batch_finalizing", finalizing);
+  const BatchId paused = add_running("batch_paused", 64);
+  ASSERT_TRUE(store.set_paused(kDefaultProject, paused, kNow));
+  const BatchId fenced = add_running("batch_fenced", 64);
+  store.fence(fenced);
+  const auto work = [&](Timestamp now = kNow) {
+    std::set<std::string> all;
+    for (const Work& one : store.work(now)) {
+      all.insert(fmt::format("{} {} {}{}{}", one.model, one.project.value, one.weight, one.begun ? " begun" : "",
+                             one.is_free ? " free" : ""));
+    }
+    return all;
+  };
+  using All = std::set<std::string>;
+  EXPECT_EQ(work(), (All{"m proj_a 5 free", "n proj_unknown 1 free", "m proj_default 1 free"}));
+  const auto mine = claim(10);
+  ASSERT_EQ(mine.size(), 1u);
+  EXPECT_EQ(mine[0].key.batch, (BatchId{"batch_mine"}));
+  EXPECT_EQ(mine[0].project, kDefaultProject);
+  EXPECT_TRUE(claim(10).empty()) << "what is left is another project's";
+  const auto its = store.claim_spans({"w", "m", 64, 1, true, project.id}, kNow);
+  ASSERT_EQ(its.size(), 1u);
+  EXPECT_EQ(its[0].project, project.id);
+  EXPECT_EQ(work(), (All{"m proj_a 5 begun free", "n proj_unknown 1 free", "m proj_default 1 begun"}));
+  ASSERT_TRUE(store.save_results(answers(mine[0], 0, 64)));
+  EXPECT_EQ(work(), (All{"m proj_a 5 begun free", "n proj_unknown 1 free"}));
+  EXPECT_EQ(work(kNow + std::chrono::hours(24)), All{}) << "they are late";
+}
+
 TEST_P(PlansTest, DemandsAreFoundByTheIndexOfUnfinishedBatches) {
   ExplainingConnection explaining(*connection);
   Store(explaining).demands(kNow);
   EXPECT_NE(explaining.plan.find("USING INDEX batches_unfinished"), std::string::npos) << explaining.plan;
   EXPECT_NE(explaining.plan.find("INDEX spans_open (batch_seq=?)"), std::string::npos) << explaining.plan;
   EXPECT_EQ(explaining.plan.find("ORDER BY"), std::string::npos) << explaining.plan;  // no sorting
+}
+
+TEST_P(PlansTest, WorkIsFoundByTheIndexOfUnfinishedBatches) {
+  ExplainingConnection explaining(*connection);
+  Store(explaining).work(kNow);
+  EXPECT_NE(explaining.plan.find("USING INDEX batches_unfinished"), std::string::npos) << explaining.plan;
+  EXPECT_NE(explaining.plan.find("USING INDEX spans_free (batch_seq=?)"), std::string::npos) << explaining.plan;
+  EXPECT_NE(explaining.plan.find("INDEX spans_open (batch_seq=?)"), std::string::npos) << explaining.plan;
 }
 
 TEST_P(PlansTest, OpenSpansAreFoundByTheirIndex) {
