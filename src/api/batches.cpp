@@ -6,15 +6,28 @@
 #include "api/idempotency.h"
 #include "batch/fleet.h"
 #include "model/wire_webhooks.h"
+#include "store/access.h"
 #include "store/outbox.h"
 
 namespace penstock {
 namespace {
 
+// The batches that have not ended, in their order, and what else says when each is served.
+struct QueueNow {
+  std::vector<Batch> batches = {};
+  Weights weights = {};
+};
+
+QueueNow queue_now(Store& store) {
+  QueueNow now{.batches = store.queue()};
+  for (const Project& project : Access(store).projects()) now.weights.emplace(project.id, project.weight);
+  return now;
+}
+
 // JSON of batches with their places in `queue`, and what their ends have brought.
-std::vector<std::string> in_queue(Services& services, const std::vector<Batch>& batches,
-                                  const std::vector<Batch>& queue, const std::vector<Delivery>& deliveries = {}) {
-  const auto places = estimate(queue, services.estimator, services.clock.now());
+std::vector<std::string> in_queue(Services& services, const std::vector<Batch>& batches, const QueueNow& queue,
+                                  const std::vector<Delivery>& deliveries = {}) {
+  const auto places = estimate(queue.batches, queue.weights, services.estimator, services.clock.now());
   std::vector<std::string> items;
   for (const Batch& batch : batches) {
     const auto place = places.find(batch.id);
@@ -32,10 +45,10 @@ Task<std::vector<std::string>> with_places(Services& services, const std::vector
   for (const Batch& batch : batches) {
     if (is_terminal(batch.status)) ended.push_back(batch.id);
   }
-  std::vector<Batch> queue;
+  QueueNow queue;
   std::vector<Delivery> deliveries;
   co_await services.db.read([&](Store& store) {
-    if (ended.size() < batches.size()) queue = store.queue();
+    if (ended.size() < batches.size()) queue = queue_now(store);
     deliveries = Outbox(store).of_batches(ended);
   });
   co_return in_queue(services, batches, queue, deliveries);
@@ -241,10 +254,10 @@ Task<Response> update_batch(Context& c) {
 
 Task<Response> get_queue(Context& c) {
   const auto [queue, last_seen] =
-      co_await c.services.db.read([](Store& store) { return std::pair(store.queue(), store.worker_last_seen()); });
+      co_await c.services.db.read([](Store& store) { return std::pair(queue_now(store), store.worker_last_seen()); });
   // Who waits behind others sees his place, and nothing of them.
   std::vector<Batch> own;
-  std::copy_if(queue.begin(), queue.end(), std::back_inserter(own),
+  std::copy_if(queue.batches.begin(), queue.batches.end(), std::back_inserter(own),
                [&](const Batch& batch) { return batch.project == c.caller.project; });
   co_return json_response(wire::queue(in_queue(c.services, own, queue), own.empty() ? "" : own.front().id.value,
                                       own.empty() ? "" : own.back().id.value, c.services.limits.queue.depth,

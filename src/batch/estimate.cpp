@@ -101,35 +101,73 @@ Pace Estimator::pace(const std::string& model) const {
   return together(own == own_.end() ? Pace{} : own->second, others == others_.end() ? Pace{} : others->second);
 }
 
-std::map<BatchId, QueuePlace> estimate(const std::vector<Batch>& queue, const Estimator& estimator, Timestamp now) {
-  struct Ahead {
-    Pace pace;
+std::map<BatchId, QueuePlace> estimate(const std::vector<Batch>& queue, const Weights& weights,
+                                       const Estimator& estimator, Timestamp now) {
+  // The batches of one project and model.
+  struct Row {
+    double weight = 1;
+    double work = 0;                // of all
     double sent = 0, answered = 0;  // work until the last line so far is sent, and until it is answered
   };
-  std::map<std::string, Ahead> models;
-  std::map<BatchId, QueuePlace> places;
-  std::int64_t position = 0;
+  struct Item {
+    const Batch& batch;
+    std::map<ProjectId, Row>& rows;  // of its model
+    Pace pace;                       // of its model
+    double left = 0, line = 0;       // lines, and the work of one
+  };
+  std::map<std::string, std::map<ProjectId, Row>> models;
+  std::map<std::string, Pace> paces;
+  std::vector<Item> items;
   for (const Batch& batch : queue) {
     if (batch.status == BatchStatus::cancelling || batch.paused_at) continue;
     const std::string model = batch.model.value_or("");
-    Ahead& ahead = models.try_emplace(model, Ahead{estimator.pace(model)}).first->second;
+    Pace& pace = paces.try_emplace(model, estimator.pace(model)).first->second;
     const Pace own = own_pace(batch, now);
-    if (ahead.pace.lines == 0) ahead.pace = own;  // we were started again in the middle of it
-    const double speed = ahead.pace.work_per_second();
-    const auto after = [&](double work) { return now + Millis(static_cast<std::int64_t>(1000 * work / speed)); };
+    if (pace.lines == 0) pace = own;  // we were started again in the middle of it
+    Item item{batch, models[model], pace};
+    item.left = static_cast<double>(batch.counts.total) - own.lines;
+    item.line = work_per_line(batch, own, pace);
+    Row& row = item.rows[batch.project];
+    if (const auto found = weights.find(batch.project); found != weights.end()) {
+      row.weight = static_cast<double>(found->second);
+    }
+    row.work += item.left * item.line;
+    items.push_back(item);
+  }
+
+  std::map<BatchId, QueuePlace> places;
+  std::map<ProjectId, std::int64_t> positions;
+  for (const Item& item : items) {
+    const Batch& batch = item.batch;
+    const Pace& pace = item.pace;
+    const double left = item.left, line = item.line;
+    Row& row = item.rows.at(batch.project);
+    double all_weights = 0;
+    for (const auto& [project, other] : item.rows) {
+      if (&other == &row || other.work > 0) all_weights += other.weight;
+    }
+    const double part = row.weight / all_weights, slots = pace.slots() * part;
+    const double speed = pace.work_per_second();
+    // When so much of this project's work is done: until then each of the others has had as much as its weight says, or
+    // all that it has.
+    const auto after = [&](double work) {
+      double together = work;
+      for (const auto& [project, other] : item.rows) {
+        if (&other != &row) together += std::min(other.work, work * other.weight / row.weight);
+      }
+      return now + Millis(static_cast<std::int64_t>(1000 * together / speed));
+    };
 
     QueuePlace place;
     const bool begun = batch.status != BatchStatus::validating && !is_waiting(batch);
-    if (!begun) place.position = ++position;
-    place.start = begun ? batch.in_progress_at.value_or(now) : after(ahead.sent);
+    if (!begun) place.position = ++positions[batch.project];
+    place.start = begun ? batch.in_progress_at.value_or(now) : after(row.sent);
 
-    const double left = static_cast<double>(batch.counts.total) - own.lines;
-    const double line = work_per_line(batch, own, ahead.pace);
-    const double last = std::min(left, ahead.pace.slots());
-    ahead.answered += left * line;
-    ahead.sent = std::max(ahead.answered - ahead.pace.slots() * line, ahead.sent);
-    place.completion = std::max(after(ahead.answered + straggling(ahead.pace, last) * last * line), place.start);
-    if (begun && left > 0 && ahead.pace.lines > 0) place.lines_per_second = speed / line;
+    const double last = std::min(left, slots);
+    row.answered += left * line;
+    row.sent = std::max(row.answered - slots * line, row.sent);
+    place.completion = std::max(after(row.answered + straggling(pace, last) * last * line), place.start);
+    if (begun && left > 0 && pace.lines > 0) place.lines_per_second = part * speed / line;
     places.emplace(batch.id, place);
   }
   return places;

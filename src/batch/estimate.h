@@ -55,8 +55,14 @@ class Estimator {
   std::map<std::string, Pace> own_, others_;  // by model
 };
 
-// `queue` as Store::queue() gives it: each batch begins when the last line of its model before it has been sent. What a
-// batch's lines come to is judged by its own answers as far as there are some, and else by those of its model.
-std::map<BatchId, QueuePlace> estimate(const std::vector<Batch>& queue, const Estimator& estimator, Timestamp now);
+// Of each project that is not 1.
+using Weights = std::map<ProjectId, std::int64_t>;
+
+// `queue` as Store::queue() gives it: each batch begins when the last line of its project and model before it has been
+// sent. Projects with lines for one model have parts of its speed that go by their weights; when one has no more, the
+// others have its part. What a batch's lines come to is judged by its own answers as far as there are some, and else by
+// those of its model. A position is that among the batches of its project.
+std::map<BatchId, QueuePlace> estimate(const std::vector<Batch>& queue, const Weights& weights,
+                                       const Estimator& estimator, Timestamp now);
 
 }  // namespace penstock

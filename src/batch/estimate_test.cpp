@@ -42,7 +42,7 @@ TEST(EstimatorTest, AModelThatHasAnsweredNothingIsGuessedAtOneLineASecond) {
   answer(estimator, 10, Millis{10}, 1);
   EXPECT_EQ(estimator.pace("other").lines, 0);
   EXPECT_DOUBLE_EQ(estimator.pace("other").work_per_second(), 1);
-  const auto places = estimate({waiting("a", 10, "other"), waiting("b", 5, "other")}, estimator, kNow);
+  const auto places = estimate({waiting("a", 10, "other"), waiting("b", 5, "other")}, {}, estimator, kNow);
   EXPECT_NEAR(seconds(places.at({"a"}).completion), 10, 0.01);
   EXPECT_NEAR(seconds(places.at({"b"}).completion), 15, 0.01);
 }
@@ -92,7 +92,7 @@ TEST(EstimatorTest, ItFollowsAnEngineThatBecameSlower) {
 TEST(EstimatorTest, ALineThatTookNoMeasurableTimeDoesNoHarm) {
   Estimator estimator;
   answer(estimator, 10, Millis{0}, 4);
-  EXPECT_NEAR(seconds(estimate({waiting("a", 1'000)}, estimator, kNow).at({"a"}).completion), 0, 0.1);
+  EXPECT_NEAR(seconds(estimate({waiting("a", 1'000)}, {}, estimator, kNow).at({"a"}).completion), 0, 0.1);
 }
 
 TEST(EstimateTest, ABatchBeginsWhenTheLastLineOfItsModelBeforeItIsSent) {
@@ -108,7 +108,7 @@ TEST(EstimateTest, ABatchBeginsWhenTheLastLineOfItsModelBeforeItIsSent) {
   finalizing.counts.failed = 10;
   const auto places = estimate({finalizing, running("running", 100, 50), cancelling, waiting("next", 200),
                                 waiting("other", 100, "n"), waiting("tiny", 3), waiting("last", 30), validating},
-                               estimator, kNow);
+                               {}, estimator, kNow);
   ASSERT_EQ(places.size(), 7u);
 
   struct Case {
@@ -160,7 +160,7 @@ TEST(EstimateTest, LinesAreJudgedByTheirLengthAndByTheBatchsOwnAnswers) {
            Case{failing, 1.875},  // 1 of work a line, and still a little of what the model's lines come to: 7.5
            Case{running("all answered", 100, 100, {.input = 8'000, .output = 1'900}), 0},
        }) {
-    const auto places = estimate({c.batch}, estimator, kNow);
+    const auto places = estimate({c.batch}, {}, estimator, kNow);
     EXPECT_NEAR(seconds(places.at(c.batch.id).completion), c.completion, 0.01 * c.completion + 0.001)
         << c.batch.id.value;
   }
@@ -179,7 +179,7 @@ TEST(EstimateTest, WhereLengthsAreSpreadTheLastLinesTakeLonger) {
   for (const Case& c :
        {Case{1, 0.125}, Case{2, 0.25 * (1 + 0.81 * 0.693)}, Case{8, 1 + 0.81 * 2.079}, Case{80, 10 + 0.81 * 2.079}}) {
     Batch batch = running("a", c.left + 1'000, 1'000, {.output = 19'000}, Millis{125'000});
-    EXPECT_NEAR(seconds(estimate({batch}, estimator, kNow).at({"a"}).completion), c.completion, 0.02 * c.completion)
+    EXPECT_NEAR(seconds(estimate({batch}, {}, estimator, kNow).at({"a"}).completion), c.completion, 0.02 * c.completion)
         << c.left;
   }
 }
@@ -188,13 +188,69 @@ TEST(EstimateTest, AfterARestartTheBatchsOwnRecordServes) {
   Estimator nothing_learned;
   const auto places = estimate({running("running", 1'100, 100, {.input = 8'000, .output = 1'900}, Millis{10'000}),
                                 waiting("next", 100), waiting("other", 100, "n")},
-                               nothing_learned, kNow);
+                               {}, nothing_learned, kNow);
   EXPECT_NEAR(*places.at({"running"}).lines_per_second, 10, 0.01);
   EXPECT_NEAR(seconds(places.at({"running"}).completion), 100, 0.1);
   EXPECT_NEAR(seconds(places.at({"next"}).start), 100, 0.2);
   EXPECT_NEAR(seconds(places.at({"next"}).completion), 110, 0.1);
   EXPECT_NEAR(seconds(places.at({"other"}).completion), 100, 0.1) << "a guess";
-  EXPECT_FALSE(estimate({running("new", 10, 0)}, nothing_learned, kNow).at({"new"}).lines_per_second);
+  EXPECT_FALSE(estimate({running("new", 10, 0)}, {}, nothing_learned, kNow).at({"new"}).lines_per_second);
+}
+
+Batch of(const char* project, Batch batch) {
+  batch.project = {project};
+  return batch;
+}
+
+// 10 lines a second, 10 at a time.
+TEST(EstimateTest, ProjectsShareTheSpeedByTheirWeights) {
+  Estimator estimator;
+  answer(estimator, 100, Millis{1'000}, 10);
+  answer(estimator, 100, Millis{1'000}, 10, {}, "n");
+  struct Case {
+    const char* what;
+    Weights weights;
+    std::vector<Batch> queue;
+    struct Place {
+      const char* id;
+      std::int64_t position;
+      double start, completion, lines_per_second;
+    };
+    std::vector<Place> places;
+  };
+  for (const Case& c : {
+           Case{"half each, until one has no more",
+                {},
+                {of("a", running("a1", 1'000, 0)), of("b", waiting("b1", 100)), of("b", waiting("b2", 5))},
+                {{"a1", 0, -5, 110.5, 5}, {"b1", 1, 0, 20, 0}, {"b2", 2, 19, 21, 0}}},
+           Case{"weights",
+                {{ProjectId{"b"}, 3}},
+                {of("a", running("a1", 1'000, 0)), of("b", running("b1", 300, 0))},
+                {{"a1", 0, -5, 130, 2.5}, {"b1", 0, -5, 40, 7.5}}},
+           Case{"three",
+                {},
+                {of("a", waiting("a1", 100)), of("b", waiting("b1", 200)), of("c", waiting("c1", 300))},
+                {{"a1", 1, 0, 30, 0}, {"b1", 1, 0, 50, 0}, {"c1", 1, 0, 60, 0}}},
+           Case{"another model",
+                {},
+                {of("a", running("a1", 1'000, 0)), of("b", waiting("b1", 100, "n"))},
+                {{"a1", 0, -5, 100, 10}, {"b1", 1, 0, 10, 0}}},
+           Case{"one that has no line left, and one whose lines are not counted",
+                {},
+                {of("a", running("a1", 100, 100)), of("b", waiting("b1", 100)), of("c", waiting("c1", 0))},
+                {{"a1", 0, -5, 0, 0}, {"b1", 1, 0, 10, 0}, {"c1", 1, 0, 0, 0}}},
+       }) {
+    const auto places = estimate(c.queue, c.weights, estimator, kNow);
+    for (const auto& expected : c.places) {
+      const std::string name = std::string(c.what) + ": " + expected.id;
+      const QueuePlace& place = places.at({expected.id});
+      EXPECT_EQ(place.position.value_or(0), expected.position) << name;
+      EXPECT_NEAR(seconds(place.start), expected.start, 0.01) << name;
+      EXPECT_NEAR(seconds(place.completion), expected.completion, 0.01) << name;
+      EXPECT_NEAR(place.lines_per_second.value_or(0), expected.lines_per_second, 0.01) << name;
+      EXPECT_LE(place.start, place.completion) << name;
+    }
+  }
 }
 
 }  // namespace
