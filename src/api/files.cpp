@@ -8,6 +8,7 @@
 #include "api/new_file.h"
 #include "model/wire.h"
 #include "net/multipart.h"
+#include "store/quota.h"
 
 namespace penstock {
 namespace {
@@ -94,6 +95,8 @@ std::unique_ptr<ByteSource> whole_blob(asio::thread_pool& io, std::unique_ptr<Bl
 }
 
 Task<Response> create_file(Context& c) {
+  const auto room = co_await refuse_early(c);
+  if (!room) co_return error_response(room.error());
   MultipartReader reader(c.request.headers.find("content-type").value_or(""), *c.request.body);
   const FileId id{random_id("file-")};
   Form form;
@@ -132,6 +135,7 @@ Task<Response> create_file(Context& c) {
         store, *key, file.created_at,
         [&](const std::string& made) { return store.find_file(file.project, {made}, file.created_at); },
         [&]() -> Result<File> {
+          if (const auto admitted = admit_bytes(store, file.project, file.bytes); !admitted) return admitted.error();
           store.insert_file(file);
           return file;
         });

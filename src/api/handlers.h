@@ -1,5 +1,6 @@
 #pragma once
 #include "api/expiry.h"
+#include "api/request_rates.h"
 #include "batch/lifecycle.h"
 #include "delivery/deliveries.h"
 #include "delivery/webhook.h"
@@ -37,6 +38,7 @@ struct Services {
   bool draining = false;                       // it will end soon: what is here goes on, and nothing new is taken
   bool disk_low = false;  // what is left is kept for what is here: no line is sent, and nothing new is taken
   Timestamp started_at;
+  RequestRates rates = {};
 };
 
 constexpr std::uint64_t kFileBytesMax = 512 << 20;

@@ -4,16 +4,19 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "api/expiry.h"
 #include "batch/plan.h"
 #include "model/wire.h"
+#include "store/quota.h"
 
 namespace penstock {
 namespace {
 
 constexpr std::array<std::string_view, 6> kPurposes = {"assistants", "batch",     "fine-tune",
                                                        "vision",     "user_data", "evals"};
+constexpr std::uint64_t kFormBytesMax = 16 << 10;  // of a form, but for its file
 constexpr std::int64_t kBatchFileExpiresAfterSeconds = 30 * 86'400;
 
 // With the expiry that was asked for or is usual for its purpose.
@@ -89,6 +92,15 @@ File FileReceiver::commit(const NewFile& file, Timestamp created_at) {
     throw;
   }
   return made;
+}
+
+Task<Result<void>> refuse_early(Context& c) {
+  const std::string length(c.request.headers.find("content-length").value_or(""));
+  std::uint64_t bytes = 0;
+  std::from_chars(length.data(), length.data() + length.size(), bytes);
+  if (bytes <= kFormBytesMax || c.request.headers.find("idempotency-key")) co_return Result<void>();
+  co_return co_await c.services.db.read(
+      [&](Store& store) { return check_bytes(store, c.caller.project, bytes - kFormBytesMax); });
 }
 
 Task<> receive(MultipartReader& reader, std::uint64_t size_max, asio::thread_pool& io,

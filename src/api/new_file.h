@@ -58,6 +58,10 @@ auto store_rows(Db& db, asio::thread_pool& io, Write write, Known known, Remove 
   std::rethrow_exception(failure);
 }
 
+// Why the project has no room for what this form brings, from its length alone: before the body is read. One that is
+// sent again with its Idempotency-Key may be there already.
+Task<Result<void>> refuse_early(Context& c);
+
 // Only a file that is called so may have the purpose "batch".
 bool is_jsonl(std::string_view filename);
 

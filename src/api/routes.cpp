@@ -11,6 +11,7 @@
 #include "api/cors.h"
 #include "base/log.h"
 #include "model/wire.h"
+#include "store/access.h"
 
 namespace penstock {
 namespace {
@@ -145,6 +146,33 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kSecurity
     {"X-Content-Type-Options", "nosniff"},
 }};
 
+// Counts a request against its project's rate; nothing when that has none. While the database is away, what was is.
+Task<std::optional<RequestRate>> count_request(Services& services, const ProjectId& project) {
+  const Moment now = services.clock.monotonic();
+  if (services.rates.must_ask(project, now)) {
+    try {
+      const auto found = co_await services.db.read([&](Store& store) { return Access(store).find_project(project); });
+      services.rates.set(project, found ? found->quotas.requests_per_second : std::nullopt, now);
+    } catch (const sql::Failure&) {
+    }
+  }
+  co_return services.rates.count(project, now);
+}
+
+Response too_many_requests(const RequestRate& rate) {
+  return error_response(
+      {.kind = Error::Kind::too_many_requests,
+       .message = fmt::format("This project may send {} requests a second to this server, and has. Try again soon.",
+                              rate.limit),
+       .code = "rate_limit_exceeded"});
+}
+
+void add_headers(Response& response, const RequestRate& rate) {
+  response.headers.add("x-ratelimit-limit-requests", std::to_string(rate.limit));
+  response.headers.add("x-ratelimit-remaining-requests", std::to_string(rate.remaining));
+  response.headers.add("x-ratelimit-reset-requests", fmt::format("{}ms", rate.reset.count()));
+}
+
 // What every answer has.
 void add_headers(Response& response, const std::string& request_id, Millis took) {
   for (const auto& [name, value] : kSecurityHeaders) {
@@ -170,7 +198,16 @@ Task<Response> route(Services& services, Request& request, const std::string& re
       if (auto refused = refuse_work(services)) co_return std::move(*refused);
     }
     Context context{services, request, std::move(*id), {}, request_id};
-    co_return co_await candidate.handler(context);
+    std::optional<RequestRate> rate;
+    if (candidate.permission != Permission::open) rate = co_await count_request(services, context.caller.project);
+    Response response;
+    if (rate && !rate->is_within) {
+      response = too_many_requests(*rate);
+    } else {
+      response = co_await candidate.handler(context);
+    }
+    if (rate) add_headers(response, *rate);
+    co_return response;
   }
   if (allowed.empty())
     co_return plain_error(404, fmt::format("Unknown request URL: {} {}.", request.method, request.path));

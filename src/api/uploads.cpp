@@ -10,6 +10,7 @@
 #include "api/new_file.h"
 #include "base/log.h"
 #include "model/wire.h"
+#include "store/quota.h"
 
 namespace penstock {
 namespace {
@@ -119,6 +120,8 @@ Task<Response> create_upload(Context& c) {
         store, *key, upload.created_at,
         [&](const std::string& made) { return store.find_upload(upload.project, {made}, upload.created_at); },
         [&]() -> Result<Upload> {
+          const auto room = check_bytes(store, upload.project, upload.file.bytes);
+          if (!room) return room.error();
           store.insert_upload(upload);
           return upload;
         });
@@ -131,6 +134,8 @@ Task<Response> create_upload(Context& c) {
 Task<Response> create_part(Context& c) {
   const Result<Upload> upload = co_await find_pending(c);
   if (!upload) co_return error_response(upload.error());
+  const auto room = co_await refuse_early(c);
+  if (!room) co_return error_response(room.error());
   UploadPart part{.id = {random_id("part_")}, .upload_id = upload->id, .bytes = 0, .created_at = {}};
   std::unique_ptr<BlobWriter> writer;
   MultipartReader reader(c.request.headers.find("content-type").value_or(""), *c.request.body);
@@ -151,13 +156,17 @@ Task<Response> create_part(Context& c) {
   const auto remove = [&] { remove_blob(c.services.blobs, part.id.value); };
   const auto inserted = co_await store_rows(
       c.services.db, c.services.io,
-      [&](Store& store) { return store.insert_part(upload->project, part, c.services.clock.now()); },
+      [&](Store& store) {
+        auto inserted = admit_bytes(store, upload->project, part.bytes);
+        if (inserted) inserted = store.insert_part(upload->project, part, c.services.clock.now());
+        return inserted;
+      },
       [&](Store& store) {
         const auto parts = store.upload_parts(part.upload_id);
         return std::any_of(parts.begin(), parts.end(), [&](const UploadPart& one) { return one.id == part.id; });
       },
       remove);
-  if (!inserted) {  // it has ended while the part came
+  if (!inserted) {  // it has ended while the part came, or other parts were quicker
     co_await blocking(c.services.io, remove);
     co_return error_response(inserted.error());
   }
@@ -196,6 +205,7 @@ Task<Response> complete_upload(Context& c) {
   const File file =
       co_await blocking(c.services.io, [&] { return receiver->commit(upload->file, c.services.clock.now()); });
   const auto remove = [&] { remove_file(c.services.blobs, id); };
+  // The parts had room, and the file is no larger.
   const auto ended = co_await store_rows(
       c.services.db, c.services.io,
       [&](Store& store) { return store.complete_upload(upload->id, file, c.services.clock.now()); },

@@ -121,6 +121,7 @@ struct SchemaScript {
 // - `lock("key …")`: of an idempotency key, from recall() on.
 // - `lock("queue")`: who inserts batches or removes files, so that the queue's limits hold and no batch is left without
 //   its input.
+// - `lock("bytes …")`: who adds to what a project with a quota of bytes has stored.
 // - the row of a batch: who changes its status, its spans or its results. So a batch's groups are committed in the
 // order
 //   of `seq`. Who changes several batches takes them in the order of their ids.
@@ -187,8 +188,8 @@ class Store {
   void remember(const IdempotencyKey& key, const std::string& object_id, Timestamp now);
 
   // --- batches
-  // Checks the limits and inserts, atomically. Error queue_full with the words of the contract. `counts.total` is the
-  // number of lines where it is known already.
+  // Checks the project's quotas and the limits and inserts, atomically. Error quota_exceeded, or queue_full with the
+  // words of the contract. `counts.total` is the number of lines where it is known already.
   Result<void> insert_batch(const Batch& batch, const QueueLimits& limits);
   // With counts and usage summed over its spans.
   std::optional<Batch> find_batch(const BatchId& id);
@@ -197,8 +198,8 @@ class Store {
   // Newest first. Error not_found when `after` is unknown.
   Result<Page<Batch>> list_batches(const ProjectId& project, const std::optional<BatchId>& after, std::int64_t limit);
   // Inserts `batch`, which has an id, a project and a time of creation, to run those lines of `id`, of that project,
-  // again that have no good answer; all else is as it was there. Error not_found, queue_full, or conflict saying why
-  // there is nothing to run.
+  // again that have no good answer; all else is as it was there. Error not_found, quota_exceeded, queue_full, or
+  // conflict saying why there is nothing to run.
   Result<Batch> retry_batch(const BatchId& id, Batch batch, const QueueLimits& limits);
   bool has_unfinished_batches();
   // All that have not ended, in the order in which they are served: priority, then deadline, then arrival.

@@ -8,7 +8,7 @@
 #include "model/wire.h"
 #include "store/columns.h"
 #include "store/outbox.h"
-#include "store/store.h"
+#include "store/quota.h"
 
 namespace penstock {
 namespace {
@@ -117,6 +117,9 @@ Error no_such_batch(const BatchId& id, std::string param) {
 Result<void> Store::insert_batch(const Batch& batch, const QueueLimits& limits) {
   assert(batch.status == BatchStatus::validating);
   lock_queue();
+  // A batch whose lines are not counted yet needs room for one.
+  const auto to_run = std::max<std::int64_t>(batch.counts.total - batch.counts.completed, 1);
+  if (auto checked = check_batch(*this, batch.project, to_run); !checked) return checked;
   std::int64_t depth = 0, queued = 0;
   sql_.execute(
       "SELECT COUNT(*), CAST(COALESCE(SUM(total - (SELECT COALESCE(SUM(completed + failed), 0) FROM spans"
@@ -129,8 +132,6 @@ Result<void> Store::insert_batch(const Batch& batch, const QueueLimits& limits) 
     return Error{Error::Kind::queue_full, fmt::format("Queue full ({}/{} jobs). Try again later.", depth, limits.depth),
                  "queue_full"};
   }
-  // A batch whose lines are not counted yet needs room for one.
-  const auto to_run = std::max<std::int64_t>(batch.counts.total - batch.counts.completed, 1);
   if (limits.queued_total > 0 && queued + to_run > limits.queued_total) {
     return Error{
         Error::Kind::queue_full,
