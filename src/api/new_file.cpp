@@ -99,8 +99,10 @@ Task<Result<void>> refuse_early(Context& c) {
   std::uint64_t bytes = 0;
   std::from_chars(length.data(), length.data() + length.size(), bytes);
   if (bytes <= kFormBytesMax || c.request.headers.find("idempotency-key")) co_return Result<void>();
-  co_return co_await c.services.db.read(
-      [&](Store& store) { return check_bytes(store, c.caller.project, bytes - kFormBytesMax); });
+  co_return co_await c.services.db.read([&](Store& store) -> Result<void> {
+    if (check_bytes(store, c.caller.project, bytes - kFormBytesMax)) return {};
+    return check_bytes(store, c.caller.project, bytes);
+  });
 }
 
 Task<> receive(MultipartReader& reader, std::uint64_t size_max, asio::thread_pool& io,

@@ -20,6 +20,13 @@ void RequestRates::set(const ProjectId& project, std::optional<std::int64_t> lim
   bucket.asked_at = now;
 }
 
+bool RequestRates::keep(const ProjectId& project, Moment now) {
+  const auto found = buckets_.find(project);
+  if (found == buckets_.end()) return false;
+  found->second.asked_at = now;
+  return true;
+}
+
 std::optional<RequestRate> RequestRates::count(const ProjectId& project, Moment now) {
   Bucket& bucket = buckets_[project];
   if (!bucket.limit) return std::nullopt;

@@ -20,10 +20,12 @@ class RequestRates {
   // What the store says is believed for so long.
   static constexpr Millis kBelieved{1'000};
 
-  // Whether set() was not called for so long.
+  // Whether it was not told for so long.
   bool must_ask(const ProjectId& project, Moment now) const;
   // Requests a second; nothing: no limit.
   void set(const ProjectId& project, std::optional<std::int64_t> limit, Moment now);
+  // Nobody can tell: what was is. False when nothing was.
+  bool keep(const ProjectId& project, Moment now);
   // One more request; nothing when the project has no limit.
   std::optional<RequestRate> count(const ProjectId& project, Moment now);
 

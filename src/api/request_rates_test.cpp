@@ -70,6 +70,10 @@ TEST_F(RequestRatesTest, TheStoreIsAskedAgainAfterASecondAndAnotherLimitHoldsFro
   EXPECT_EQ(send(3), 1);
   now += Millis{1};
   EXPECT_TRUE(rates.must_ask(kA, now));
+  EXPECT_TRUE(rates.keep(kA, now));
+  EXPECT_FALSE(rates.must_ask(kA, now));
+  EXPECT_FALSE(rates.keep(kB, now));
+  EXPECT_TRUE(rates.must_ask(kB, now));
   rates.set(kA, 100, now);
   EXPECT_EQ(send(3), 0) << "what is used is used";
   now += Millis{500};

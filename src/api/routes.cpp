@@ -154,6 +154,7 @@ Task<std::optional<RequestRate>> count_request(Services& services, const Project
       const auto found = co_await services.db.read([&](Store& store) { return Access(store).find_project(project); });
       services.rates.set(project, found ? found->quotas.requests_per_second : std::nullopt, now);
     } catch (const sql::Failure&) {
+      if (!services.rates.keep(project, now)) throw;
     }
   }
   co_return services.rates.count(project, now);

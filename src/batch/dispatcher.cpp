@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "engine/prefix_slots.h"
+#include "store/access.h"
 
 namespace penstock {
 namespace {
@@ -408,7 +409,8 @@ Task<> Dispatcher::look() {
     });
     unsure_ = false;
   }
-  const auto work = co_await db_.read([&](Store& store) { return store.work(clock_.now()); });
+  const auto [work, projects] =
+      co_await db_.read([&](Store& store) { return std::pair(store.work(clock_.now()), Access(store).projects()); });
   for (auto& [name, model] : models_) {
     for (auto& [project, queue] : model.queues) queue.to_look = queue.more_waiting = false;
   }
@@ -417,9 +419,11 @@ Task<> Dispatcher::look() {
     for (const Work& one : work) {
       if (one.model != name) continue;
       Queue& queue = model.queues[one.project];
-      queue.share.weight = one.weight;
-      queue.to_look |= one.is_free && one.begun;
-      queue.more_waiting |= one.is_free && !one.begun;
+      (one.begun ? queue.to_look : queue.more_waiting) = true;
+    }
+    for (const Project& project : projects) {
+      const auto queue = model.queues.find(project.id);
+      if (queue != model.queues.end()) queue->second.share.weight = project.weight;
     }
   }
   for (auto& [name, model] : models_) {

@@ -63,13 +63,11 @@ struct Demand {
   int priority = 0;
 };
 
-// A batch that has such lines, as a worker sees it.
+// A batch that has such lines which nobody has claimed.
 struct Work {
   std::string model;
   ProjectId project;
-  std::int64_t weight = 1;  // of the project
   bool begun = false;
-  bool is_free = false;  // some of them nobody has claimed
 };
 
 struct BatchState {
@@ -210,7 +208,7 @@ class Store {
   void notify(const BatchId& id);
   // Those of queue() that have lines to run now, in its order.
   std::vector<Demand> demands(Timestamp now);
-  // The same for who divides slots among projects; in no order.
+  // Those of them whose lines could be claimed, in no order.
   std::vector<Work> work(Timestamp now);
   // Error not_found, or conflict when it has ended.
   Result<Batch> set_priority(const ProjectId& project, const BatchId& id, int priority);

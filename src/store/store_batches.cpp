@@ -229,20 +229,12 @@ std::vector<Demand> Store::demands(Timestamp now) {
 
 std::vector<Work> Store::work(Timestamp now) {
   std::vector<Work> all;
-  sql_.execute(
-      "SELECT b.model, b.project, COALESCE((SELECT weight FROM projects WHERE id = b.project), 1),"
-      " CASE WHEN b.in_progress_ms IS NULL THEN 0 ELSE 1 END, CASE WHEN EXISTS"
-      " (SELECT 1 FROM spans WHERE batch_seq = b.seq AND owner IS NULL AND " PENSTOCK_OPEN
-      ") THEN 1 ELSE 0 END FROM batches b WHERE b." PENSTOCK_UNFINISHED
-      " AND b.status = 'in_progress' AND b.paused_ms IS NULL AND b.fenced = 0 AND b.expires_ms > $1 AND EXISTS"
-      " (SELECT 1 FROM spans WHERE batch_seq = b.seq AND " PENSTOCK_OPEN ")",
-      {to_ms(now)}, [&](const sql::Row& row) {
-        all.push_back({.model = std::string(row.text(0)),
-                       .project = {std::string(row.text(1))},
-                       .weight = row.integer(2),
-                       .begun = row.integer(3) != 0,
-                       .is_free = row.integer(4) != 0});
-      });
+  sql_.execute("SELECT b.model, b.project, b.in_progress_ms FROM batches b WHERE b." PENSTOCK_UNFINISHED
+               " AND b.status = 'in_progress' AND b.paused_ms IS NULL AND b.fenced = 0 AND b.expires_ms > $1 AND EXISTS"
+               " (SELECT 1 FROM spans WHERE batch_seq = b.seq AND owner IS NULL AND " PENSTOCK_OPEN ")",
+               {to_ms(now)}, [&](const sql::Row& row) {
+                 all.push_back({std::string(row.text(0)), {std::string(row.text(1))}, !row.is_null(2)});
+               });
   return all;
 }
 

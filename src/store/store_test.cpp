@@ -7,7 +7,6 @@
 #include <numeric>
 #include <set>
 
-#include "store/access.h"
 #include "testing/database.h"
 
 namespace penstock {
@@ -930,20 +929,14 @@ TEST_P(StoreTest, DemandsAreThoseOfBatchesThatHaveLinesToRunNowInTheOrderOfTheQu
 }
 
 TEST_P(StoreTest, WorkIsThatOfBatchesWithLinesToRunNowAndEachProjectClaimsItsOwn) {
-  Project project;
-  project.id = {"proj_a"};
-  project.weight = 5;
-  Access(store).insert_project(project);
+  const ProjectId other{"proj_a"};
   Batch batch = make_batch("batch_a");
-  batch.project = project.id;
+  batch.project = other;
   batch.priority = 1;
   ASSERT_TRUE(store.insert_batch(batch, {0, 0}));
   ASSERT_TRUE(store.start_batch(batch.id, "m", 128));
-  batch = make_batch("batch_unknown");
-  batch.project = {"proj_unknown"};
-  ASSERT_TRUE(store.insert_batch(batch, {0, 0}));
-  ASSERT_TRUE(store.start_batch(batch.id, "n", 1));
   add_running("batch_mine", 64);
+  add_running("batch_n", 1, "n");
   add_batch("batch_validating");
   add_in("batch_finalizing", finalizing);
   const BatchId paused = add_running("batch_paused", 64);
@@ -953,24 +946,23 @@ TEST_P(StoreTest, WorkIsThatOfBatchesWithLinesToRunNowAndEachProjectClaimsItsOwn
   const auto work = [&](Timestamp now = kNow) {
     std::set<std::string> all;
     for (const Work& one : store.work(now)) {
-      all.insert(fmt::format("{} {} {}{}{}", one.model, one.project.value, one.weight, one.begun ? " begun" : "",
-                             one.is_free ? " free" : ""));
+      all.insert(fmt::format("{} {}{}", one.model, one.project.value, one.begun ? " begun" : ""));
     }
     return all;
   };
   using All = std::set<std::string>;
-  EXPECT_EQ(work(), (All{"m proj_a 5 free", "n proj_unknown 1 free", "m proj_default 1 free"}));
+  EXPECT_EQ(work(), (All{"m proj_a", "m proj_default", "n proj_default"}));
   const auto mine = claim(10);
   ASSERT_EQ(mine.size(), 1u);
   EXPECT_EQ(mine[0].key.batch, (BatchId{"batch_mine"}));
   EXPECT_EQ(mine[0].project, kDefaultProject);
   EXPECT_TRUE(claim(10).empty()) << "what is left is another project's";
-  const auto its = store.claim_spans({"w", "m", 64, 1, true, project.id}, kNow);
+  const auto its = store.claim_spans({"w", "m", 64, 1, true, other}, kNow);
   ASSERT_EQ(its.size(), 1u);
-  EXPECT_EQ(its[0].project, project.id);
-  EXPECT_EQ(work(), (All{"m proj_a 5 begun free", "n proj_unknown 1 free", "m proj_default 1 begun"}));
-  ASSERT_TRUE(store.save_results(answers(mine[0], 0, 64)));
-  EXPECT_EQ(work(), (All{"m proj_a 5 begun free", "n proj_unknown 1 free"}));
+  EXPECT_EQ(its[0].project, other);
+  EXPECT_EQ(work(), (All{"m proj_a begun", "n proj_default"}));
+  store.release_spans("w");
+  EXPECT_EQ(work(), (All{"m proj_a begun", "m proj_default begun", "n proj_default"}));
   EXPECT_EQ(work(kNow + std::chrono::hours(24)), All{}) << "they are late";
 }
 
@@ -987,7 +979,6 @@ TEST_P(PlansTest, WorkIsFoundByTheIndexOfUnfinishedBatches) {
   Store(explaining).work(kNow);
   EXPECT_NE(explaining.plan.find("USING INDEX batches_unfinished"), std::string::npos) << explaining.plan;
   EXPECT_NE(explaining.plan.find("USING INDEX spans_free (batch_seq=?)"), std::string::npos) << explaining.plan;
-  EXPECT_NE(explaining.plan.find("INDEX spans_open (batch_seq=?)"), std::string::npos) << explaining.plan;
 }
 
 TEST_P(PlansTest, OpenSpansAreFoundByTheirIndex) {
