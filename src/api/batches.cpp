@@ -130,7 +130,11 @@ Task<Response> create_batch(Context& c, std::string_view body, const Batch& batc
   const auto created = co_await c.services.db.write([&](Store& store) {
     return create_once<Batch>(
         store, *key, batch.created_at, [&](const std::string& id) { return store.find_batch(batch.project, {id}); },
-        [&] { return insert(store); });
+        [&] {
+          auto made = insert(store);
+          if (made) c.audit(store, "batch.created", batch.id.value);
+          return made;
+        });
   });
   if (!created) co_return error_response(created.error());
   if (created->id == batch.id) c.services.lifecycle.start(batch.id);
@@ -142,8 +146,11 @@ Task<Response> set_paused(Context& c, bool paused) {
   const BatchId id{c.id};
   std::optional<Timestamp> since;
   if (paused) since = c.services.clock.now();
-  const auto batch =
-      co_await c.services.db.write([&](Store& store) { return store.set_paused(c.caller.project, id, since); });
+  const auto batch = co_await c.services.db.write([&](Store& store) {
+    auto changed = store.set_paused(c.caller.project, id, since);
+    if (changed) c.audit(store, paused ? "batch.paused" : "batch.resumed", c.id);
+    return changed;
+  });
   if (!batch) co_return error_response(batch.error());
   c.services.lifecycle.set_paused(id, paused);
   co_return json_response(co_await with_place(c.services, *batch));
@@ -216,7 +223,9 @@ Task<Response> retry_batch(Context& c) {
   co_return co_await create_batch(c, body, batch, [&](Store& store) -> Result<Batch> {
     auto offline = refuse_offline(c.services, store);
     if (offline && store.find_batch(batch.project, {c.id})) return std::move(*offline);
-    return store.retry_batch({c.id}, batch, c.services.limits.queue);
+    auto made = store.retry_batch({c.id}, batch, c.services.limits.queue);
+    if (made) c.audit(store, "batch.retried", c.id);
+    return made;
   });
 }
 
@@ -245,8 +254,11 @@ Task<Response> update_batch(Context& c) {
   const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
   const Result<int> priority = wire::parse_priority(body);
   if (!priority) co_return error_response(priority.error());
-  const auto batch = co_await c.services.db.write(
-      [&](Store& store) { return store.set_priority(c.caller.project, {c.id}, *priority); });
+  const auto batch = co_await c.services.db.write([&](Store& store) {
+    auto changed = store.set_priority(c.caller.project, {c.id}, *priority);
+    if (changed) c.audit(store, "batch.updated", c.id);
+    return changed;
+  });
   if (!batch) co_return error_response(batch.error());
   c.services.lifecycle.notify(batch->id);
   co_return json_response(co_await with_place(c.services, *batch));
@@ -274,8 +286,11 @@ Task<Response> resume_batch(Context& c) {
 
 Task<Response> cancel_batch(Context& c) {
   const BatchId id{c.id};
-  const auto batch = co_await c.services.db.write(
-      [&](Store& store) { return store.request_cancel(c.caller.project, id, c.services.clock.now()); });
+  const auto batch = co_await c.services.db.write([&](Store& store) {
+    auto cancelled = store.request_cancel(c.caller.project, id, c.services.clock.now());
+    if (cancelled) c.audit(store, "batch.cancelled", c.id);
+    return cancelled;
+  });
   if (!batch) co_return error_response(batch.error());
   c.services.lifecycle.notify(id);
   co_return json_response(co_await with_place(c.services, *batch));

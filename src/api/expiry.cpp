@@ -4,15 +4,31 @@
 
 #include "base/log.h"
 #include "batch/plan.h"
+#include "store/access.h"
 
 namespace penstock {
 namespace {
 
 std::optional<Timestamp> next_expiry(Store& store) {
-  const auto upload = store.next_upload_expiry(), file = store.next_file_expiry();
-  return upload && file ? std::min(upload, file) : std::max(upload, file);  // nothing is less than any time
+  std::optional<Timestamp> next = Access(store).audit_log_begins();
+  if (next) *next += kAuditKept;
+  for (const auto& other : {store.next_upload_expiry(), store.next_file_expiry()}) {
+    if (other && (!next || *other < *next)) next = other;
+  }
+  return next;
 }
 
+// What the server does of itself has no key.
+void note(Store& store, Timestamp now, const ProjectId& project, std::string action, std::string object_id) {
+  AuditEntry entry;
+  entry.at = now;
+  entry.project = project;
+  entry.action = std::move(action);
+  entry.object_id = std::move(object_id);
+  Access(store).audit(entry);
+}
+
+constexpr std::int64_t kAuditAtOnce = 1'000;
 constexpr Millis kLookAgain = std::chrono::hours(1);  // other processes may have made something, and be gone
 
 }  // namespace
@@ -56,16 +72,28 @@ Task<> Expiry::run() {
     } else if (*next > now) {
       co_await changed_.wait_until(clock_, asked + std::min<Millis>(*next - now, kLookAgain));
     } else {
-      const auto uploads = co_await db_.write([&](Store& store) { return store.expire_uploads(now); });
+      const auto uploads = co_await db_.write([&](Store& store) {
+        auto expired = store.expire_uploads(now);
+        for (const EndedUpload& one : expired) {
+          note(store, now, one.upload.project, "upload.expired", one.upload.id.value);
+        }
+        Access(store).purge_audit_log(now - kAuditKept, kAuditAtOnce);
+        return expired;
+      });
       for (const EndedUpload& one : uploads) {
         log::info("upload {}: expired", one.upload.id.value);
         co_await blocking(io_, [&] { remove_parts(blobs_, one.parts); });
       }
-      const auto files = co_await db_.write([&](Store& store) { return store.expire_files(now); });
-      for (const FileId& id : files) {
-        log::info("file {}: expired", id.value);
-        co_await blocking(io_, [&] { remove_file(blobs_, id); });
+      const auto files = co_await db_.write([&](Store& store) {
+        auto expired = store.expire_files(now);
+        for (const File& file : expired) note(store, now, file.project, "file.expired", file.id.value);
+        return expired;
+      });
+      for (const File& file : files) {
+        log::info("file {}: expired", file.id.value);
+        co_await blocking(io_, [&] { remove_file(blobs_, file.id); });
       }
+      if (on_removed) on_removed();
     }
   }
 }

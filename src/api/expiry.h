@@ -10,8 +10,8 @@ void remove_blob(BlobStore& blobs, const std::string& key);
 void remove_file(BlobStore& blobs, const FileId& id);
 void remove_parts(BlobStore& blobs, const std::vector<PartId>& parts);
 
-// Removes files that have expired, ends uploads that were not completed in time, and removes the blobs of both. Loop
-// thread only; the referenced parts must outlive it.
+// Removes files that have expired, ends uploads that were not completed in time, and removes the blobs of both; the
+// audit log says so. Removes what is too old of that, too. Loop thread only; the referenced parts must outlive it.
 class Expiry {
  public:
   Expiry(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, asio::thread_pool& io);
@@ -21,6 +21,9 @@ class Expiry {
   // There is a new file or upload, just stored, or a batch has ended, which has files and reads its input no more.
   void notify() { changed_.notify(); }
   Task<> stop();
+
+  // Called on the loop thread when rows were removed, whose content may still be found.
+  std::function<void()> on_removed;
 
  private:
   Task<> run();

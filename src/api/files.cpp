@@ -137,6 +137,7 @@ Task<Response> create_file(Context& c) {
         [&]() -> Result<File> {
           if (const auto admitted = admit_bytes(store, file.project, file.bytes); !admitted) return admitted.error();
           store.insert_file(file);
+          c.audit(store, "file.created", file.id.value);
           return file;
         });
   };
@@ -215,9 +216,13 @@ Task<Response> get_file_content(Context& c) {
 
 Task<Response> delete_file(Context& c) {
   const FileId id{c.id};
-  const auto deleted = co_await c.services.db.write(
-      [&](Store& store) { return store.delete_file(c.caller.project, id, c.services.clock.now()); });
+  const auto deleted = co_await c.services.db.write([&](Store& store) {
+    const auto done = store.delete_file(c.caller.project, id, c.services.clock.now());
+    if (done) c.audit(store, "file.deleted", id.value);
+    return done;
+  });
   if (!deleted) co_return error_response(deleted.error());
+  c.services.lifecycle.forget_deleted();
   co_await blocking(c.services.io, [&] { remove_file(c.services.blobs, id); });
   co_return json_response(wire::deleted_file(id));
 }

@@ -13,10 +13,11 @@ constexpr Millis kSilenceMax{15'000};        // of events, before a comment show
 constexpr std::size_t kEnough = 256 << 10;   // bytes of lines read at once, unless one group or line is longer
 constexpr std::int64_t kGroupsAtOnce = 256;  // looked through in one transaction
 
-// Of a batch that ended then. Asked in a transaction behind its first statement: what that one still saw was not
-// removed by the time that is taken now.
-bool is_removed(std::optional<Timestamp> ended, const Clock& clock) {
-  return ended && *ended + kResultsKept <= clock.now();
+// Asked in a transaction behind its first statement: what that one still saw was not removed by the time that is taken
+// now.
+bool is_removed(Store& store, const BatchId& id, const Clock& clock) {
+  const auto ended = store.ended_at(id);
+  return ended && (*ended + kResultsKept <= clock.now() || store.has_deleted_files(id));
 }
 
 // How a line with that id begins.
@@ -140,7 +141,7 @@ class ResultsSource : public ByteSource {
     std::string lines = co_await services_.db.read([&](Store& store) {
       std::string some = store.saved_lines(batch_, place_, kEnough);
       ended = store.ended_at(batch_);
-      removed = is_removed(ended, services_.clock);
+      removed = is_removed(store, batch_, services_.clock);
       return some;
     });
     if (removed)
@@ -237,8 +238,8 @@ Error results_expired(const Batch& batch) {
   std::vector<std::string> files;
   for (const FileId& id : result_files(batch)) files.push_back(id.value);
   return invalid_request(
-      fmt::format("This batch ended too long ago to go on behind a line. Download its files instead: "
-                  "{}.",
+      fmt::format("This batch ended too long ago to go on behind a line, or a file of it was deleted. Download its "
+                  "files instead: {}.",
                   files.empty() ? "it has none" : fmt::format("{}", fmt::join(files, ", "))),
       "after", "results_expired");
 }
@@ -255,7 +256,7 @@ Task<Response> follow_results(Context& c) {
   bool removed = false;
   const auto batch = co_await services.db.read([&](Store& store) {
     auto found = store.find_batch(c.caller.project, {c.id});
-    removed = found && is_removed(store.ended_at(found->id), services.clock);
+    removed = found && is_removed(store, found->id, services.clock);
     return found;
   });
   if (!batch) co_return error_response(no_such_batch({c.id}));

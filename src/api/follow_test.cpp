@@ -216,6 +216,23 @@ TEST_F(FollowTest, AnHourAfterTheEndTheFilesAreWhatIsLeft) {
   EXPECT_EQ(results(id), disk.read(*process.batch(id).error_file_id));
 }
 
+TEST_F(FollowTest, WithOneOfItsFilesTheSavedLinesOfABatchAreGone) {
+  const BatchId id = cancelled_batch();
+  const std::string last = id_of(split_lines(results(id)).back());
+  const Batch batch = process.batch(id);
+  process.write(
+      [&](Store& store) { store.delete_file(kDefaultProject, *batch.output_file_id, process.clock.now()).value(); });
+  disk.blobs->remove(batch.output_file_id->value);
+  EXPECT_EQ(results(id), disk.read(*batch.error_file_id));
+  EXPECT_NE(refusal(id, "after=" + last).find(R"("code":"results_expired")"), std::string::npos);
+  process.lifecycle.forget_deleted();
+  EXPECT_TRUE(process.until([&] {
+    std::size_t groups = 0;
+    process.write([&](Store& store) { store.for_each_group(id, [&](const ResultGroup&) { ++groups; }); });
+    return groups == 0;
+  }));
+}
+
 TEST_F(FollowTest, AStreamWhoseLinesAreRemovedBreaksOffAndDoesNotEnd) {
   engine.hold();
   process.start();

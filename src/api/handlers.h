@@ -51,6 +51,10 @@ struct Context {
   std::string id;         // what stands for {id} in the route, decoded
   Principal caller = {};  // its project is whose everything is that the handler may know of
   std::string request_id = {};
+
+  // Notes in the audit log that the caller has done this; in the transaction that does it. Actions are called as OpenAI
+  // calls them: "file.created".
+  void audit(Store& store, std::string action, std::string object_id) const;
 };
 
 Response json_response(std::string body, int status = 200);
@@ -108,6 +112,8 @@ Task<Response> retry_delivery(Context& c);
 Task<Response> delete_delivery(Context& c);
 
 Task<Response> get_queue(Context& c);
+
+Task<Response> list_audit_logs(Context& c);
 
 Task<Response> list_models(Context& c);
 Task<Response> get_model(Context& c);

@@ -66,6 +66,7 @@ constexpr std::array kRoutes = {
     Route{"POST", "/v1/deliveries/{id}/retry", Permission::batches, retry_delivery},
     Route{"DELETE", "/v1/deliveries/{id}", Permission::batches, delete_delivery},
     Route{"GET", "/v1/queue", Permission::batches, get_queue},
+    Route{"GET", "/v1/organization/audit_logs", Permission::admin, list_audit_logs},
     Route{"GET", "/v1/models", Permission::any, list_models},
     Route{"GET", "/v1/models/{name}", Permission::any, get_model},
     Route{"GET", "/healthz", Permission::open, health},

@@ -123,6 +123,7 @@ Task<Response> create_upload(Context& c) {
           const auto room = check_bytes(store, upload.project, upload.file.bytes);
           if (!room) return room.error();
           store.insert_upload(upload);
+          c.audit(store, "upload.created", upload.id.value);
           return upload;
         });
   });
@@ -159,6 +160,7 @@ Task<Response> create_part(Context& c) {
       [&](Store& store) {
         auto inserted = admit_bytes(store, upload->project, part.bytes);
         if (inserted) inserted = store.insert_part(upload->project, part, c.services.clock.now());
+        if (inserted) c.audit(store, "upload.part_created", upload->id.value);
         return inserted;
       },
       [&](Store& store) {
@@ -208,7 +210,13 @@ Task<Response> complete_upload(Context& c) {
   // The parts had room, and the file is no larger.
   const auto ended = co_await store_rows(
       c.services.db, c.services.io,
-      [&](Store& store) { return store.complete_upload(upload->id, file, c.services.clock.now()); },
+      [&](Store& store) {
+        auto done = store.complete_upload(upload->id, file, c.services.clock.now());
+        if (!done) return done;
+        c.audit(store, "upload.completed", upload->id.value);
+        c.audit(store, "file.created", id.value);
+        return done;
+      },
       [&](Store& store) { return store.find_file(file.project, id, file.created_at).has_value(); }, remove);
   if (!ended) {  // another request was quicker
     co_await blocking(c.services.io, remove);
@@ -221,8 +229,11 @@ Task<Response> complete_upload(Context& c) {
 }
 
 Task<Response> cancel_upload(Context& c) {
-  const auto ended = co_await c.services.db.write(
-      [&](Store& store) { return store.cancel_upload(c.caller.project, {c.id}, c.services.clock.now()); });
+  const auto ended = co_await c.services.db.write([&](Store& store) {
+    auto done = store.cancel_upload(c.caller.project, {c.id}, c.services.clock.now());
+    if (done) c.audit(store, "upload.cancelled", c.id);
+    return done;
+  });
   if (!ended) co_return error_response(ended.error());
   co_await blocking(c.services.io, [&] { remove_parts(c.services.blobs, ended->parts); });
   co_return json_response(wire::to_json(ended->upload));

@@ -10,7 +10,8 @@ namespace penstock {
 namespace {
 
 constexpr std::int64_t kPurgeAtOnce = 64;
-constexpr Millis kLeaveSlack{2'000};  // for other workers to say that their lines have ended
+constexpr Millis kForgetPeriod{1'000};  // at most so often, since that stops the database for a moment
+constexpr Millis kLeaveSlack{2'000};    // for other workers to say that their lines have ended
 
 // What is wrong with an engine tells of the machines: that is for the log.
 Assembler::Missing missing_lines(BatchStatus end) {
@@ -309,19 +310,31 @@ Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
             files.counts.failed);
 }
 
+void Lifecycle::forget_deleted() {
+  engines_.spare_disk();  // an engine may keep what it made of a prompt
+  to_forget_ = true;
+  ended_.notify();
+}
+
 // In small bites, so that nobody waits long for the store.
 Task<> Lifecycle::purge() {
   while (true) {
     const Timestamp due = clock_.now() - kResultsKept;
     const Moment asked = clock_.monotonic();
     const auto ended = co_await db_.read([](Store& store) { return store.first_end_with_results(); });
-    if (!ended) {
-      co_await ended_.wait_until(clock_, asked + kResultsKept);  // others may end batches and go
-    } else if (*ended > due) {
-      co_await sleep_until(clock_, asked + (*ended - due));
-    } else {
+    if (ended && *ended <= due) {
       co_await db_.write([&](Store& store) { store.purge_results(due, kPurgeAtOnce); });
+      to_forget_ = true;
+      continue;
     }
+    if (to_forget_ && asked >= forget_at_) {
+      forget_at_ = asked + kForgetPeriod;
+      to_forget_ = false;
+      const bool forgotten = co_await db_.forget_deleted();
+      if (!forgotten) to_forget_ = true;
+    }
+    const Moment next = asked + (ended ? *ended - due : kResultsKept);  // others may end batches and go
+    co_await ended_.wait_until(clock_, to_forget_ ? std::min(next, forget_at_) : next);
   }
 }
 

@@ -45,6 +45,8 @@ class Lifecycle {
   void look();
   // What the store says of it by now.
   void set_paused(const BatchId& id, bool paused);
+  // Something was deleted: what the database and our engines still have of it goes now.
+  void forget_deleted();
   Task<> stop();
 
  private:
@@ -77,7 +79,9 @@ class Lifecycle {
   std::map<BatchId, Event> changed_;  // of the batches being driven
   std::set<BatchId> leaving_;         // whose lines here are being given up, though the batch is another process's
   std::uint64_t pauses_ = 0;          // said by this process
-  Event ended_;                       // some batch has
+  Event ended_;                       // some batch has, or something was deleted
+  bool to_forget_ = true;             // something was deleted, by an earlier process perhaps
+  Moment forget_at_{};                // not before
   Event looking_;
   asio::thread_pool pool_{1};  // validation and assembly: one batch's at a time
   TaskGroup tasks_;

@@ -62,7 +62,7 @@ Moment Swapper::overdue_at(const Device& device) const {
 Task<> Swapper::run() {
   while (true) {
     const auto [queue, unfinished] = co_await db_.read(
-        [&](Store& store) { return std::pair(store.demands(clock_.now()), store.has_unfinished_batches()); });
+        [&](Store& store) { return std::pair(store.demands(clock_.now()), !store.unfinished_batches().empty()); });
     Moment due = clock_.monotonic() + kLookAgain;
     for (Device& device : devices_) {
       look(device, queue, queue.empty() && unfinished);

@@ -171,6 +171,7 @@ App::App(asio::io_context& loop, const Config& config)
                                                                 .log_directory = data_.logs()});
   sinks_ = sinks.get();
   deliveries_.add(DeliveryKind::sink, std::move(sinks));
+  expiry_.on_removed = [this] { lifecycle_.forget_deleted(); };
   lifecycle_.on_work = [this] { swapper_.wake(); };
   engines_.on_change.push_back([this] { swapper_.wake(); });
   if (config.worker) add_engines(loop, config);
@@ -308,9 +309,9 @@ Task<> App::sweep() {
       all.insert(plan_key(id));
     }
     for (const PartId& id : store.all_part_ids()) all.insert(id.value);
-    for (const Batch& batch : store.queue()) {
-      all.insert(output_file_id(batch.id).value);
-      all.insert(error_file_id(batch.id).value);
+    for (const BatchId& id : store.unfinished_batches()) {
+      all.insert(output_file_id(id).value);
+      all.insert(error_file_id(id).value);
     }
     return all;
   });

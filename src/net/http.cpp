@@ -69,16 +69,22 @@ Task<std::string> read_all(ByteSource& body, std::size_t size_max) {
   }
 }
 
-std::optional<std::string> query_param(std::string_view query, std::string_view name) {
+std::vector<std::string> query_params(std::string_view query, std::string_view name) {
+  std::vector<std::string> values;
   while (!query.empty()) {
     const std::size_t end = std::min(query.find('&'), query.size());
     const std::string_view pair = query.substr(0, end);
     query.remove_prefix(std::min(end + 1, query.size()));
     const std::size_t equals = std::min(pair.find('='), pair.size());
     if (decode_form(pair.substr(0, equals)) != name) continue;
-    return decode_form(pair.substr(std::min(equals + 1, pair.size())));
+    values.push_back(decode_form(pair.substr(std::min(equals + 1, pair.size()))));
   }
-  return std::nullopt;
+  return values;
+}
+
+std::optional<std::string> query_param(std::string_view query, std::string_view name) {
+  const auto values = query_params(query, name);
+  return values.empty() ? std::nullopt : std::optional(values.front());
 }
 
 std::optional<std::string> percent_decode(std::string_view text) {

@@ -82,6 +82,8 @@ Task<std::string> read_all(ByteSource& body, std::size_t size_max);
 // The value of one query parameter, percent-decoded ('+' is a space, a malformed escape stays as it is); nothing when
 // it is absent.
 std::optional<std::string> query_param(std::string_view query, std::string_view name);
+// Of one that may stand there several times, all values.
+std::vector<std::string> query_params(std::string_view query, std::string_view name);
 
 // Percent-decoding of one path segment; nothing when malformed.
 std::optional<std::string> percent_decode(std::string_view text);

@@ -85,6 +85,10 @@ class Connection {
   // time, so none of the many may have it.
   virtual void notify([[maybe_unused]] std::string_view payload) {}
 
+  // Removes what was deleted from where the driver itself keeps what it wrote; outside of transactions. False while
+  // somebody reads there: ask again later. PostgreSQL keeps its log to itself.
+  virtual bool forget_deleted() { return true; }
+
   // False when the session is known to have ended: open another one.
   virtual bool is_usable() { return true; }
 };

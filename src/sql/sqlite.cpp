@@ -1,5 +1,7 @@
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <cassert>
 #include <cerrno>
@@ -33,6 +35,15 @@ Failure::Kind kind_of(int code, int system_errno) {
 // sync the same file again later.
 void hear(void*, int code, const char* text) {
   if (code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC) end_not_durable(text);
+}
+
+constexpr int kBusyTimeoutMs = 5'000;
+
+// A new file is for its owner alone, and SQLite gives its log the same rights. One that is there is not even opened:
+// closing it would end the locks that other sessions of this process have.
+void make_private(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd >= 0) ::close(fd);
 }
 
 struct CloseDatabase {
@@ -78,12 +89,13 @@ class SqliteConnection final : public Connection {
  public:
   SqliteConnection(const std::string& path, bool read_only) : begin_(read_only ? "BEGIN" : "BEGIN IMMEDIATE") {
     const int flags = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    if (!read_only && path != ":memory:") make_private(path);
     sqlite3* database = nullptr;
     const int code = sqlite3_open_v2(path.c_str(), &database, flags | SQLITE_OPEN_NOMUTEX, nullptr);
     database_.reset(database);  // there is one even when opening failed, to tell why
     if (code != SQLITE_OK) fail(code);
     sqlite3_extended_result_codes(database, 1);
-    sqlite3_busy_timeout(database, 5'000);
+    sqlite3_busy_timeout(database, kBusyTimeoutMs);
     if (!read_only) {
       // Takes effect in a new database only. Rows of some 40 KB hang in chains of pages: larger pages, fewer links.
       execute_script("PRAGMA page_size = 8192");
@@ -134,6 +146,15 @@ class SqliteConnection final : public Connection {
     }
     if (code != SQLITE_DONE) fail(code);
     return sqlite3_stmt_readonly(handle) ? 0 : sqlite3_changes64(database_.get());
+  }
+
+  // The pages of what was deleted are zeroed, and the log has them as they were. Nobody waits here for a reader.
+  bool forget_deleted() override {
+    sqlite3_busy_timeout(database_.get(), 0);
+    const int code = sqlite3_wal_checkpoint_v2(database_.get(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+    sqlite3_busy_timeout(database_.get(), kBusyTimeoutMs);
+    if (code != SQLITE_OK && kind_of(code, 0) != Failure::Kind::busy) fail(code);
+    return code == SQLITE_OK;
   }
 
   void begin() override { execute(begin_, {}, nullptr); }

@@ -4,14 +4,25 @@
 
 namespace penstock {
 
+// An entry of the audit log is kept for so long.
+constexpr Millis kAuditKept = std::chrono::hours(365 * 24);
+
 // What the audit log keeps: who did what to which id.
 struct AuditEntry {
   Timestamp at{};
   ProjectId project;
-  std::optional<KeyId> key;  // nothing: without a key, or on the machine itself
+  std::optional<KeyId> key = {};  // nothing: without a key, on the machine itself, or by the server of itself
   std::string action;        // "batch.created", …
   std::string object_id;
-  std::string request_id;  // empty: on the machine itself
+  std::string request_id = {};  // empty: no request was it
+  std::int64_t seq = 0;    // its place, which the log gives it
+};
+
+// Of the lists, an empty one asks for all.
+struct AuditQuery {
+  std::vector<std::string> projects = {}, keys = {}, actions = {}, object_ids = {};
+  std::int64_t before = std::numeric_limits<std::int64_t>::max();  // that place
+  std::int64_t limit = 20;
 };
 
 // Projects, keys and the audit log: statements of a store, for use as Store's own are.
@@ -28,6 +39,12 @@ class Access {
   bool update_project(const Project& project);
 
   void audit(const AuditEntry& entry);
+  // The newest first.
+  Page<AuditEntry> audit_log(const AuditQuery& query);
+  // When the oldest entry was made.
+  std::optional<Timestamp> audit_log_begins();
+  // Removes up to `limit` entries that were made by then.
+  void purge_audit_log(Timestamp made_by, std::int64_t limit);
 
  private:
   sql::Connection& sql_;

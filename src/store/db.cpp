@@ -44,6 +44,10 @@ Db::~Db() {
   writer_pool_.join();
 }
 
+Task<bool> Db::forget_deleted() {
+  co_return co_await blocking(writer_pool_, [this] { return writers_.forget_deleted(); });
+}
+
 void Db::listen(asio::io_context& loop, std::function<void(const std::string&)> heard) {
   if (!sql::is_postgres(address_)) return;
   heard_ = std::make_shared<std::function<void(const std::string&)>>(std::move(heard));

@@ -37,6 +37,9 @@ class Db {
     return run(readers_ ? *readers_ : writers_, readers_ ? reader_pool_ : writer_pool_, 1, std::move(f));
   }
 
+  // Removes what is left of what was deleted: see sql::Connection.
+  Task<bool> forget_deleted();
+
   // From now on `heard` gets, on the loop thread, what transactions of any process say with sql::Connection::notify(),
   // and nothing when something may have been missed. SQLite has one process, which hears nothing.
   void listen(asio::io_context& loop, std::function<void(const std::string&)> heard);

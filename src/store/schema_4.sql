@@ -23,6 +23,9 @@ ALTER TABLE batches ADD COLUMN project TEXT NOT NULL DEFAULT 'proj_default';
 CREATE INDEX files_by_project ON files (project, seq);
 CREATE INDEX batches_by_project ON batches (project, seq);
 
+-- The name of a file goes with it; an upload that has ended does not keep it.
+UPDATE uploads SET filename = '' WHERE status <> 'pending';
+
 CREATE TABLE api_keys (
   seq           INTEGER PRIMARY KEY AUTOINCREMENT,
   id            TEXT NOT NULL UNIQUE,

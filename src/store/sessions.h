@@ -56,6 +56,9 @@ class Sessions {
     }
   }
 
+  // See sql::Connection.
+  bool forget_deleted() { return Lent(*this)->forget_deleted(); }
+
  private:
   // Gives it back at its end.
   class Lent {

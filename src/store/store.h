@@ -106,6 +106,11 @@ struct SchemaScript {
   bool earlier_programs_can_go_on = false;
 };
 
+struct SchemaVersions {
+  std::int64_t database = 0, program = 0;
+  bool can_be_used = false;  // by this program, which brings an older one to its own version
+};
+
 // Every statement of Penstock. Plain blocking functions for one thread at a time; each expects to run inside a
 // transaction that the caller holds (see Db), so several calls can be one. They throw sql::Failure when the database
 // fails; what may be so is a Result or an optional.
@@ -137,8 +142,12 @@ class Store {
   // The same with these scripts, from that of version 1 on.
   void migrate(std::span<const SchemaScript> scripts);
 
+  // How its schema stands to this program's, and changes nothing. Throws when the database has no schema of ours.
+  SchemaVersions schema_versions();
+
   // The name that tells this database from every other: `first`, when it has none yet.
   std::string identity(const std::string& first);
+  std::optional<std::string> known_identity();
   // Whether the place of its files was seen to bear that name; set_marked() says so.
   bool is_marked();
   void set_marked();
@@ -155,7 +164,7 @@ class Store {
   Result<void> delete_file(const ProjectId& project, const FileId& id, Timestamp now);
   // Removes those that have expired and tells which they were, for the caller to remove their blobs. One that an
   // unfinished batch reads stays until that has ended.
-  std::vector<FileId> expire_files(Timestamp now);
+  std::vector<File> expire_files(Timestamp now);
   // When expire_files() will next find one, as things stand.
   std::optional<Timestamp> next_file_expiry();
 
@@ -199,7 +208,7 @@ class Store {
   // again that have no good answer; all else is as it was there. Error not_found, quota_exceeded, queue_full, or
   // conflict saying why there is nothing to run.
   Result<Batch> retry_batch(const BatchId& id, Batch batch, const QueueLimits& limits);
-  bool has_unfinished_batches();
+  std::vector<BatchId> unfinished_batches();
   // All that have not ended, in the order in which they are served: priority, then deadline, then arrival.
   std::vector<Batch> queue();
   std::optional<BatchState> batch_state(const BatchId& id);
@@ -267,9 +276,13 @@ class Store {
   bool find_line(const BatchId& id, std::uint32_t index, SavedPlace& place, std::int64_t limit);
   // When it ended; nothing while it has not.
   std::optional<Timestamp> ended_at(const BatchId& id);
-  // When the first of the ended batches ended that still have groups.
+  // Whether it has ended and one of its files was deleted since.
+  bool has_deleted_files(const BatchId& id);
+  // When the first of the ended batches ended that still have groups. One with deleted files did at the beginning of
+  // time: its groups hold what was in them.
   std::optional<Timestamp> first_end_with_results();
-  // Removes up to `limit` groups of a batch that has ended by `ended_by`; returns how many. Call until 0.
+  // Removes up to `limit` groups of a batch that has ended by `ended_by`, in the same sense; returns how many. Call
+  // until 0.
   std::int64_t purge_results(Timestamp ended_by, std::int64_t limit);
 
   // --- processes
@@ -296,7 +309,7 @@ class Store {
   void insert_spans(std::int64_t batch_seq, std::int64_t total);
   std::optional<std::vector<ClaimedSpan>> claim_once(const Claim& claim, Timestamp now);
   void remember_removed(const FileId& id, std::int64_t seq, const ProjectId& project);
-  std::vector<PartId> remove_parts(const UploadId& id);
+  std::vector<PartId> remove_content(const UploadId& id);
   Result<EndedUpload> end_upload(const ProjectId& project, const UploadId& id, UploadStatus end,
                                  const std::optional<FileId>& file, Timestamp now);
 

@@ -193,10 +193,11 @@ bool Store::drives(const std::string& process, const BatchId& id) {
   return drives;
 }
 
-bool Store::has_unfinished_batches() {
-  bool has = false;
-  sql_.execute("SELECT 1 FROM batches WHERE " PENSTOCK_UNFINISHED " LIMIT 1", {}, [&](const sql::Row&) { has = true; });
-  return has;
+std::vector<BatchId> Store::unfinished_batches() {
+  std::vector<BatchId> ids;
+  sql_.execute("SELECT id FROM batches WHERE " PENSTOCK_UNFINISHED, {},
+               [&](const sql::Row& row) { ids.push_back({std::string(row.text(0))}); });
+  return ids;
 }
 
 std::optional<BatchState> Store::batch_state(const BatchId& id) {

@@ -108,17 +108,18 @@ Result<void> Store::delete_file(const ProjectId& project, const FileId& id, Time
   return {};
 }
 
-std::vector<FileId> Store::expire_files(Timestamp now) {
+std::vector<File> Store::expire_files(Timestamp now) {
   lock_queue();
-  std::vector<FileId> ids;
-  std::vector<std::pair<std::int64_t, ProjectId>> places;
-  sql_.execute(fmt::format("DELETE FROM files WHERE expires_ms <= $1 AND NOT {} RETURNING id, seq, project", kInUse),
-               {to_ms(now)}, [&](const sql::Row& row) {
-                 ids.push_back({std::string(row.text(0))});
-                 places.emplace_back(row.integer(1), ProjectId{std::string(row.text(2))});
-               });
-  for (std::size_t i = 0; i < ids.size(); ++i) remember_removed(ids[i], places[i].first, places[i].second);
-  return ids;
+  std::vector<File> files;
+  std::vector<std::int64_t> places;
+  sql_.execute(
+      fmt::format("DELETE FROM files WHERE expires_ms <= $1 AND NOT {} RETURNING {}, seq", kInUse, kFileColumns),
+      {to_ms(now)}, [&](const sql::Row& row) {
+        files.push_back(read_file(row));
+        places.push_back(row.integer(10));
+      });
+  for (std::size_t i = 0; i < files.size(); ++i) remember_removed(files[i].id, places[i], files[i].project);
+  return files;
 }
 
 std::optional<Timestamp> Store::next_file_expiry() {

@@ -7,10 +7,34 @@ namespace penstock {
 // schema_1.sql and so on, put into the program by CMake
 extern const std::string_view kSchema1, kSchema1Postgres, kSchema2, kSchema3, kSchema4;
 
+namespace {
+
+// Of all versions, in their order.
+std::vector<SchemaScript> scripts() {
+  static const std::string first = fmt::format("{}{}", kSchema1, kSchema1Postgres);
+  return {{first}, {kSchema2}, {kSchema3}, {kSchema4}};
+}
+
+std::optional<std::int64_t> version_in(sql::Connection& sql, std::string_view table) {
+  std::optional<std::int64_t> version;
+  sql.execute(fmt::format("SELECT version FROM {}", table), {}, [&](const sql::Row& row) { version = row.integer(0); });
+  return version;
+}
+
+bool is_too_new(sql::Connection& sql, std::int64_t version, std::int64_t ours) {
+  return version > ours && version_in(sql, "schema_oldest_program").value_or(version) > ours;
+}
+
+}  // namespace
+
+SchemaVersions Store::schema_versions() {
+  const auto ours = static_cast<std::int64_t>(scripts().size());
+  const std::int64_t version = version_in(sql_, "schema_version").value_or(0);
+  return {version, ours, !is_too_new(sql_, version, ours)};
+}
+
 void Store::migrate() {
-  const std::string first = fmt::format("{}{}", kSchema1, kSchema1Postgres);
-  const SchemaScript scripts[] = {{first}, {kSchema2}, {kSchema3}, {kSchema4}};
-  migrate(scripts);
+  migrate(scripts());
 }
 
 void Store::migrate(std::span<const SchemaScript> scripts) {
@@ -19,15 +43,9 @@ void Store::migrate(std::span<const SchemaScript> scripts) {
   // The version of the oldest program that can work with this schema. Programs of version 2 and before do not look
   // here.
   sql_.execute("CREATE TABLE IF NOT EXISTS schema_oldest_program (version BIGINT NOT NULL)", {});
-  const auto version_in = [&](std::string_view table) {
-    std::optional<std::int64_t> version;
-    sql_.execute(fmt::format("SELECT version FROM {}", table), {},
-                 [&](const sql::Row& row) { version = row.integer(0); });
-    return version;
-  };
-  const std::int64_t version = version_in("schema_version").value_or(0);
+  const std::int64_t version = version_in(sql_, "schema_version").value_or(0);
   const auto ours = static_cast<std::int64_t>(scripts.size());
-  if (version > ours && version_in("schema_oldest_program").value_or(version) > ours) {
+  if (is_too_new(sql_, version, ours)) {
     throw UsageError(fmt::format(
         "its schema is version {}, and this program knows only version {}: use a newer penstock", version, ours));
   }
@@ -45,12 +63,15 @@ void Store::migrate(std::span<const SchemaScript> scripts) {
   }
 }
 
+std::optional<std::string> Store::known_identity() {
+  std::optional<std::string> id;
+  sql_.execute("SELECT id FROM identity", {}, [&](const sql::Row& row) { id = row.text(0); });
+  return id;
+}
+
 std::string Store::identity(const std::string& first) {
   sql_.lock("identity");
-  std::string id;
-  const auto read = [&](const sql::Row& row) { id = row.text(0); };
-  sql_.execute("SELECT id FROM identity", {}, read);
-  if (!id.empty()) return id;
+  if (auto known = known_identity()) return std::move(*known);
   sql_.execute("INSERT INTO identity (id, marked) VALUES ($1, 0)", {first});
   return first;
 }

@@ -81,6 +81,11 @@ void decompress(std::string_view bytes, std::size_t size, std::string& out) {
 
 #define PENSTOCK_ENDED "COALESCE(completed_ms, failed_ms, expired_ms, cancelled_ms)"
 
+// Of a row of `batches`: it has ended, and one of its files was deleted since.
+#define PENSTOCK_FILES_DELETED                                                                            \
+  "((output_file_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM files WHERE files.id = output_file_id)) OR" \
+  " (error_file_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM files WHERE files.id = error_file_id)))"
+
 // The batches that have result groups, found by one step in an index for each of them.
 #define PENSTOCK_HOLDERS                                              \
   "WITH RECURSIVE holders (seq) AS"                                   \
@@ -313,9 +318,17 @@ std::optional<Timestamp> Store::ended_at(const BatchId& id) {
   return ended;
 }
 
+bool Store::has_deleted_files(const BatchId& id) {
+  bool has = false;
+  sql_.execute("SELECT 1 FROM batches WHERE id = $1 AND " PENSTOCK_FILES_DELETED, {id.value},
+               [&](const sql::Row&) { has = true; });
+  return has;
+}
+
 std::optional<Timestamp> Store::first_end_with_results() {
   std::optional<Timestamp> first;
-  sql_.execute(PENSTOCK_HOLDERS "SELECT MIN(" PENSTOCK_ENDED ") FROM batches WHERE seq IN (SELECT seq FROM holders)",
+  sql_.execute(PENSTOCK_HOLDERS "SELECT MIN(CASE WHEN " PENSTOCK_FILES_DELETED " THEN 0 ELSE " PENSTOCK_ENDED
+                                " END) FROM batches WHERE seq IN (SELECT seq FROM holders)",
                {}, [&](const sql::Row& row) { first = time_at(row, 0); });
   return first;
 }
@@ -323,8 +336,8 @@ std::optional<Timestamp> Store::first_end_with_results() {
 std::int64_t Store::purge_results(Timestamp ended_by, std::int64_t limit) {
   return sql_.execute(
       "DELETE FROM result_groups WHERE seq IN (SELECT seq FROM result_groups WHERE batch_seq = (" PENSTOCK_HOLDERS
-      "SELECT MIN(seq) FROM batches WHERE seq IN (SELECT seq FROM holders) AND " PENSTOCK_ENDED
-      " <= $1) LIMIT $2 /*PG FOR UPDATE SKIP LOCKED*/)",
+      "SELECT MIN(seq) FROM batches WHERE seq IN (SELECT seq FROM holders) AND (" PENSTOCK_ENDED
+      " <= $1 OR " PENSTOCK_FILES_DELETED ")) LIMIT $2 /*PG FOR UPDATE SKIP LOCKED*/)",
       {to_ms(ended_by), limit});
 }
 

@@ -143,6 +143,11 @@ class StoreTest : public testing::TestWithParam<Driver> {
     return result;
   }
 
+  std::vector<FileId> removed(Timestamp now) {
+    std::vector<FileId> ids;
+    for (const File& file : store.expire_files(now)) ids.push_back(file.id);
+    return ids;
+  }
   std::int64_t count(const std::string& table) {
     std::int64_t rows = 0;
     connection->execute("SELECT COUNT(*) FROM " + table, {}, [&](const sql::Row& row) { rows = row.integer(0); });
@@ -321,10 +326,10 @@ TEST_P(StoreTest, ExpiryRemovesTheFilesThatAreLateAndTheyStillMarkTheirPlace) {
   const File later = add_file("file-3", "batch", kExpiry + kTick);
   EXPECT_EQ(store.next_file_expiry(), kExpiry);
   EXPECT_TRUE(store.expire_files(kExpiry - kTick).empty());
-  EXPECT_EQ(store.expire_files(kExpiry), std::vector<FileId>{late.id});
+  EXPECT_EQ(removed(kExpiry), std::vector{late.id});
   EXPECT_EQ(store.next_file_expiry(), kExpiry + kTick);
   EXPECT_EQ(store.list_files({late.id, 10, false, {}}, kNow)->items.at(0).id, stays.id);
-  EXPECT_EQ(store.expire_files(kExpiry + kTick), std::vector<FileId>{later.id});
+  EXPECT_EQ(removed(kExpiry + kTick), std::vector{later.id});
   EXPECT_FALSE(store.next_file_expiry());
 }
 
@@ -336,7 +341,7 @@ TEST_P(StoreTest, ExpirySparesTheInputOfABatchUntilThatHasEnded) {
   EXPECT_FALSE(store.find_file(kDefaultProject, file.id, kExpiry));
   ASSERT_TRUE(store.fail_batch(batch, {}, 0, kExpiry));
   EXPECT_EQ(store.next_file_expiry(), kExpiry);
-  EXPECT_EQ(store.expire_files(kExpiry), std::vector<FileId>{file.id});
+  EXPECT_EQ(removed(kExpiry), std::vector{file.id});
 }
 
 TEST_P(PlansTest, FilesThatExpireAreFoundByTheirIndex) {
@@ -445,10 +450,10 @@ TEST_P(StoreTest, ThereAreUnfinishedBatchesUntilTheLastHasEnded) {
   for (const BatchStatus status : {completed, failed, expired, cancelled}) {
     add_in(fmt::format("batch_{}", to_string(status)), status);
   }
-  EXPECT_FALSE(store.has_unfinished_batches());
+  EXPECT_EQ(store.unfinished_batches(), std::vector<BatchId>{});
   for (const BatchStatus status : {validating, in_progress, finalizing, cancelling}) {
     const BatchId id = add_in(fmt::format("batch_{}", to_string(status)), status);
-    EXPECT_TRUE(store.has_unfinished_batches());
+    EXPECT_EQ(store.unfinished_batches(), std::vector{id});
     connection->execute("DELETE FROM spans", {});
     connection->execute("DELETE FROM batches WHERE id = $1", {id.value});
   }
@@ -1114,6 +1119,29 @@ TEST_P(StoreTest, PurgingTakesTheGroupsOfEndedBatchesAndNoOthers) {
   EXPECT_EQ(count("result_groups"), 5);
   EXPECT_EQ(store.finished_indices(spans[0].key).size(), 5u);
   EXPECT_EQ(store.remaining(running), 59);
+}
+
+TEST_P(StoreTest, WithAFileOfABatchItsResultsGoBeforeTheirTime) {
+  for (const char* deleted : {"file-out", "file-err"}) {
+    const BatchId id = add_ended(64, 60), other = add_running("batch_other", 64);
+    connection->execute(
+        "INSERT INTO result_groups (batch_seq, span_number, entries, lines, lines_size)"
+        " SELECT seq, 0, '', '', 0 FROM batches",
+        {});
+    EXPECT_EQ(store.first_end_with_results(), kNow);
+    EXPECT_FALSE(store.has_deleted_files(id));
+    EXPECT_EQ(store.purge_results(kNow - Millis{1}, 100), 0);
+    ASSERT_TRUE(store.delete_file(kDefaultProject, {deleted}, kNow));
+    EXPECT_TRUE(store.has_deleted_files(id));
+    EXPECT_FALSE(store.has_deleted_files(other));
+    EXPECT_EQ(store.first_end_with_results(), Timestamp{});
+    EXPECT_EQ(store.purge_results(kNow - Millis{1}, 100), 1);
+    EXPECT_FALSE(store.first_end_with_results());
+    EXPECT_EQ(count("result_groups"), 1);
+    for (const char* table : {"result_groups", "spans", "batches", "files", "deleted_files"}) {
+      connection->execute(fmt::format("DELETE FROM {}", table), {});
+    }
+  }
 }
 
 // --- types

@@ -8,6 +8,11 @@ namespace {
 
 constexpr const char* kUploadColumns =
     "id, filename, purpose, bytes, expires_after, status, created_ms, expires_ms, file_id, project";
+// The name goes with the file: an upload that has ended has none of its own any more.
+constexpr const char* kReadColumns =
+    "id, COALESCE((SELECT filename FROM files WHERE files.id = file_id), filename), purpose, bytes, expires_after, "
+    "status,"
+    " created_ms, expires_ms, file_id, project";
 
 Upload read_upload(const sql::Row& row) {
   Upload upload;
@@ -36,7 +41,7 @@ void Store::insert_upload(const Upload& upload) {
 
 std::optional<Upload> Store::find_upload(const ProjectId& project, const UploadId& id, Timestamp now) {
   std::optional<Upload> upload;
-  sql_.execute(fmt::format("SELECT {} FROM uploads WHERE id = $1 AND project = $2", kUploadColumns),
+  sql_.execute(fmt::format("SELECT {} FROM uploads WHERE id = $1 AND project = $2", kReadColumns),
                {id.value, project.value}, [&](const sql::Row& row) { upload = read_upload(row); });
   if (upload && upload->status == UploadStatus::pending && now >= upload->expires_at) {
     upload->status = UploadStatus::expired;
@@ -104,7 +109,7 @@ std::vector<EndedUpload> Store::expire_uploads(Timestamp now) {
                {to_ms(now)}, [&](const sql::Row& row) {
                  ended.push_back({read_upload(row), {}});
                });
-  for (EndedUpload& one : ended) one.parts = remove_parts(one.upload.id);
+  for (EndedUpload& one : ended) one.parts = remove_content(one.upload.id);
   return ended;
 }
 
@@ -115,7 +120,8 @@ std::optional<Timestamp> Store::next_upload_expiry() {
   return next;
 }
 
-std::vector<PartId> Store::remove_parts(const UploadId& id) {
+std::vector<PartId> Store::remove_content(const UploadId& id) {
+  sql_.execute_later("UPDATE uploads SET filename = '' WHERE id = $1", {id.value});
   std::vector<PartId> parts;
   sql_.execute("DELETE FROM upload_parts WHERE upload_id = $1 RETURNING id", {id.value},
                [&](const sql::Row& row) { parts.push_back({std::string(row.text(0))}); });
@@ -132,7 +138,7 @@ Result<EndedUpload> Store::end_upload(const ProjectId& project, const UploadId& 
                 to_ms(now), project.value},
                [&](const sql::Row& row) { upload = read_upload(row); });
   if (!upload) return pending_upload(project, id, now).error();
-  return EndedUpload{std::move(*upload), remove_parts(id)};
+  return EndedUpload{std::move(*upload), remove_content(id)};
 }
 
 }  // namespace penstock

@@ -173,6 +173,18 @@ TEST_P(UploadsTest, ExpiryEndsThoseThatAreLateAndTheirPartsGo) {
   EXPECT_EQ(store.find_upload(kDefaultProject, done.id, kEnd)->status, UploadStatus::cancelled);
 }
 
+TEST_P(UploadsTest, AnUploadThatHasEndedKeepsNoNameOfAFile) {
+  const auto name_of = [&](const UploadId& id) { return store.find_upload(kDefaultProject, id, kNow)->file.filename; };
+  const Upload whole = add_upload("upload_whole"), cancelled = add_upload("upload_cancelled");
+  const File file{{"file-1"}, whole.file.filename, "batch", 4, kNow, std::nullopt};
+  EXPECT_EQ(store.complete_upload(whole.id, file, kNow)->upload.file.filename, whole.file.filename);
+  EXPECT_EQ(name_of(whole.id), whole.file.filename);
+  ASSERT_TRUE(store.delete_file(kDefaultProject, file.id, kNow));
+  EXPECT_EQ(name_of(whole.id), "");
+  EXPECT_EQ(store.cancel_upload(kDefaultProject, cancelled.id, kNow)->upload.file.filename, cancelled.file.filename);
+  EXPECT_EQ(name_of(cancelled.id), "");
+}
+
 TEST_P(UploadsTest, TheNextExpiryIsThatOfTheOldestPendingUpload) {
   EXPECT_FALSE(store.next_upload_expiry());
   add_upload("upload_late", kNow + kTick);
