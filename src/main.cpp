@@ -74,6 +74,11 @@ int run_command(int argc, char** argv) {
   running.app->add_option("-o,--output", options.output, "file for the answers")->required();
   running.app->add_option("--errors", options.errors, "file for failed lines (default: OUTPUT.errors.jsonl)");
 
+  Command examining{app.add_subcommand("doctor", "Say what is open, missing or risky in a configuration"), {}, {}, {}};
+  examining.add_settings();
+  DoctorOptions examination;
+  examining.app->add_flag("--json", examination.json, "as a JSON array of findings");
+
   CLI::App& models = *app.add_subcommand("models", "Look at the configured models, or add one");
   models.require_subcommand(1);
   Command listing{models.add_subcommand("list", "List them, with what they need"), {}, {}, {}};
@@ -101,6 +106,11 @@ int run_command(int argc, char** argv) {
     Config config = working.config(log::Level::info);
     config.worker = true;
     return work(config);
+  }
+  if (*examining.app) {
+    examination.config_file = examining.file;
+    examination.database_from_flag = examining.given().contains("database");
+    return doctor(examining.config(log::Level::off), examination);
   }
   if (*listing.app) return models_list(listing.config(log::Level::warn));
   if (*checking.app) return models_check(checking.config(log::Level::warn), checked);

@@ -29,6 +29,15 @@ int models_list(const Config& config);
 // Prints what is to be said of one model or all, and returns kExitFaults when one cannot be served.
 int models_check(const Config& config, const std::optional<std::string>& name);
 
+struct DoctorOptions {
+  std::optional<std::string> config_file;  // default: kConfigFile, if it is there
+  bool database_from_flag = false;         // its URL stands on the command line
+  bool json = false;
+};
+// Prints what is open, missing or risky in the configuration, a line each, and returns kExitFaults when something
+// cannot work or lies open. It changes nothing.
+int doctor(const Config& config, const DoctorOptions& options);
+
 struct NewModel {
   std::string file;  // the configuration, made if it is not there
   std::string name, path;

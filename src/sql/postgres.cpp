@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <simdjson.h>
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <cerrno>
@@ -13,6 +14,7 @@
 
 #include "sql/connection.h"
 #include "sql/postgres.h"
+#include "sql/postgres_address.h"
 
 namespace penstock::sql {
 namespace {
@@ -377,6 +379,14 @@ Options parse(const std::string& url) {
   return {PQconninfoParse(url.c_str(), nullptr), &PQconninfoFree};
 }
 
+// Empty where the URL does not say.
+std::string value_of(const Options& options, std::string_view keyword) {
+  for (const PQconninfoOption* option = options.get(); option && option->keyword; ++option) {
+    if (option->keyword == keyword) return option->val ? option->val : "";
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string in_one_line(std::string_view message) {
@@ -419,15 +429,27 @@ bool is_postgres(std::string_view address) {
 std::string without_password(const std::string& url) {
   const Options options = parse(url);
   if (!options) return "postgres://…";
-  const auto get = [&](std::string_view keyword) {
-    for (const PQconninfoOption* option = options.get(); option->keyword; ++option) {
-      if (option->keyword == keyword) return std::string(option->val ? option->val : "");
-    }
-    return std::string();
-  };
-  const std::string user = get("user"), port = get("port");
-  return fmt::format("postgres://{}{}{}{}{}/{}", user, user.empty() ? "" : "@", get("host"), port.empty() ? "" : ":",
-                     port, get("dbname"));
+  const std::string user = value_of(options, "user"), port = value_of(options, "port");
+  return fmt::format("postgres://{}{}{}{}{}/{}", user, user.empty() ? "" : "@", value_of(options, "host"),
+                     port.empty() ? "" : ":", port, value_of(options, "dbname"));
+}
+
+PostgresAddress read_address(const std::string& url) {
+  const Options options = parse(url);
+  if (!options) return {};
+  PostgresAddress address{
+      .hosts = {}, .sslmode = value_of(options, "sslmode"), .password = value_of(options, "password")};
+  // An address is what is connected to, whatever name stands beside it.
+  std::string hosts = value_of(options, "hostaddr");
+  if (hosts.empty()) hosts = value_of(options, "host");
+  for (std::size_t from = 0; from <= hosts.size();) {
+    const std::size_t comma = std::min(hosts.find(',', from), hosts.size());
+    address.hosts.push_back(hosts.substr(from, comma - from));
+    from = comma + 1;
+  }
+  if (const char* mode = std::getenv("PGSSLMODE"); mode && address.sslmode.empty()) address.sslmode = mode;
+  if (address.sslmode.empty()) address.sslmode = "prefer";
+  return address;
 }
 
 }  // namespace penstock::sql
