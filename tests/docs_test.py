@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Whether docs/reliability.md is true: every fault has a row, and every test that it names is there."""
+"""Whether docs/reliability.md and docs/security.md are true: every fault and every threat has a row with a test, and the tests
+that they name are there."""
 
 import re
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FAULTS = 44
 ROW = re.compile(r"\| (\d+) \|(.*)\|")
-TEST = re.compile(r"`(test_\w+|\w+Test\.\w+)`")
+TEST = re.compile(r"`(test_\w+|[A-Z]\w+\.\w+)`")
 
 
 def tests():
@@ -19,22 +20,43 @@ def tests():
         yield from map(".".join, re.findall(r"^TEST(?:_[FP])?\((\w+), (\w+)\)", path.read_text(), re.MULTILINE))
 
 
+def is_shown(row):
+    return TEST.search(row) or "not yet" in row
+
+
+def names(text, known):
+    for name in TEST.findall(text):
+        if name not in known:
+            yield f"there is no test {name}"
+
+
+def threats(text, known):
+    rows = text.partition("| threat | rule |")[2].splitlines()[2:]
+    if not rows:
+        yield "there is no table of threats"
+    for row in rows:
+        if len(row.split(" | ")) != 3:
+            yield f"this is no row of threat, rule and test: {row}"
+        elif not is_shown(row):
+            yield f"it has no test, and does not say that it is not yet to be shown: {row}"
+    yield from names(text, known)
+
+
 def faults(text, known):
     rows = {int(number): rest for number, rest in ROW.findall(text)}
     for number in range(1, FAULTS + 1):
         if number not in rows:
             yield f"fault {number} has no row"
-        elif not TEST.search(rows[number]) and "not yet" not in rows[number]:
+        elif not is_shown(rows[number]):
             yield f"fault {number} has no test, and does not say that it is not yet to be shown"
-    for name in TEST.findall(text):
-        if name not in known:
-            yield f"there is no test {name}"
+    yield from names(text, known)
     for name in known:
         if re.match(r"test_fault_|\w+\.Fault\d", name) and f"`{name}`" not in text:
             yield f"{name} is in no row"
 
 
 if __name__ == "__main__":
-    found = list(faults((ROOT / "docs/reliability.md").read_text(), set(tests())))
-    print("\n".join(found) or "docs/reliability.md names tests that exist")
+    known = set(tests())
+    found = [*faults((ROOT / "docs/reliability.md").read_text(), known), *threats((ROOT / "docs/security.md").read_text(), known)]
+    print("\n".join(found) or "docs/reliability.md and docs/security.md name tests that exist")
     sys.exit(bool(found))
