@@ -1,7 +1,10 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <list>
 #include <memory>
+#include <set>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -17,10 +20,11 @@ struct Command {
   std::map<std::string, std::vector<std::string>> values;
   std::map<std::string, bool> switches;
 
-  void add_settings() {
+  // All of them, or those that are named.
+  void add_settings(const std::set<std::string>& only = {}) {
     app->add_option("--config", file, "configuration file (default: penstock.toml, if it is there)");
     for (const SettingInfo& setting : settings()) {
-      if (setting.flag.empty()) continue;
+      if (setting.flag.empty() || (!only.empty() && !only.contains(setting.key))) continue;
       const std::string help = setting.help + " [" + setting.env + "]";
       if (!setting.switch_value.empty()) {
         app->add_flag(setting.flag, switches[setting.key], help);
@@ -51,6 +55,75 @@ struct Command {
     log::set_level(config.log_level.empty() ? quiet : levels.at(config.log_level));
     return config;
   }
+};
+
+// Commands on keys and projects, straight on the database.
+class AccessCommands {
+ public:
+  explicit AccessCommands(CLI::App& app) {
+    CLI::App& keys = *app.add_subcommand("keys", "Make, look at and end API keys, beside a running server too");
+    keys.require_subcommand(1);
+    CLI::App& create = add(keys, "create", "Make a key, and print it", keys_create);
+    create.add_option("--name", options_.name, "whose it is, or what for")->required();
+    create.add_option("--project", options_.project, "the project that it acts for (default: proj_default)");
+    create.add_option("--scopes", options_.scopes, "files, batches and admin (default: files,batches)");
+    create.add_option("--expires", options_.expires, "after how long it does, such as 90d or 24h (default: never)");
+    CLI::App& list = add(keys, "list", "List them, never the keys themselves", keys_list);
+    list.add_option("--project", options_.project, "only those of this project");
+    CLI::App& rotate = add(keys, "rotate", "Make a key like another, which soon expires, and print it", keys_rotate);
+    rotate.add_option("id", options_.id, "which key")->required();
+    rotate.add_option("--overlap", options_.overlap, "how long both are good (default: 24h)");
+    add(keys, "revoke", "End a key, within a second on every server", keys_revoke)
+        .add_option("id", options_.id, "which key")
+        ->required();
+
+    CLI::App& projects = *app.add_subcommand("projects", "Make, look at, limit and end projects");
+    projects.require_subcommand(1);
+    CLI::App& project = add(projects, "create", "Make a project, and print its id", projects_create);
+    project.add_option("name", options_.name, "what people call it")->required();
+    add_limits(project);
+    add(projects, "list", "List them", projects_list);
+    CLI::App& set = add(projects, "set", "Change a project", projects_set);
+    set.add_option("id", options_.id, "which project")->required();
+    set.add_option("--name", options_.name, "what people call it");
+    add_limits(set);
+    add(projects, "archive", "Refuse a project's keys from now on", projects_archive)
+        .add_option("id", options_.id, "which project")
+        ->required();
+  }
+
+  // Runs the one that was given; nothing when it was none of these.
+  std::optional<int> run() {
+    for (const auto& [command, run] : commands_) {
+      if (!*command.app) continue;
+      std::erase_if(options_.limits, [](const auto& limit) { return limit.second.empty(); });
+      return run(command.config(log::Level::warn), options_);
+    }
+    return std::nullopt;
+  }
+
+ private:
+  using Run = int (*)(const Config&, const AccessOptions&);
+
+  CLI::App& add(CLI::App& under, const char* name, const char* help, Run run) {
+    Command& command = commands_.emplace_back(Command{under.add_subcommand(name, help), {}, {}, {}}, run).first;
+    command.add_settings({"data", "database"});
+    command.app->add_flag("--json", options_.json, "print what the API would answer");
+    return *command.app;
+  }
+  void add_limits(CLI::App& command) {
+    for (const auto& [flag, name, help] :
+         {std::tuple("--weight", "weight", "its share of the slots, against others that have work"),
+          std::tuple("--stored-bytes", "stored_bytes", "of its files; none: no limit"),
+          std::tuple("--active-batches", "active_batches", "that have not ended; none: no limit"),
+          std::tuple("--queued-lines", "queued_lines", "still to do, over all of those; none: no limit"),
+          std::tuple("--requests-per-second", "requests_per_second", "to each server; none: no limit")}) {
+      command.add_option(flag, options_.limits[name], help);
+    }
+  }
+
+  AccessOptions options_;
+  std::list<std::pair<Command, Run>> commands_;  // CLI11 keeps references
 };
 
 int run_command(int argc, char** argv) {
@@ -95,6 +168,8 @@ int run_command(int argc, char** argv) {
   adding.add_option("--device", model.device, "models of one device are loaded one at a time");
   adding.add_option("--config", model.file, "configuration file (default: penstock.toml)");
 
+  AccessCommands access(app);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -115,6 +190,7 @@ int run_command(int argc, char** argv) {
   if (*listing.app) return models_list(listing.config(log::Level::warn));
   if (*checking.app) return models_check(checking.config(log::Level::warn), checked);
   if (adding) return models_add(model);
+  if (const auto code = access.run()) return *code;
   if (print) {
     std::fputs(print_config(serving.given(), serving.file).c_str(), stdout);
     return kExitOk;

@@ -109,6 +109,7 @@ class FollowTest : public testing::Test {
   Expiry expiry{process.loop, process.clock, disk.db, *disk.blobs, io};
   Deliveries deliveries{process.loop, process.clock, disk.db, {.process = "test"}};
   const AllowList webhook_allow;
+  Authenticator authenticator{process.loop, process.clock, disk.db, false};
   Services services{.clock = process.clock,
                     .db = disk.db,
                     .blobs = *disk.blobs,
@@ -118,6 +119,7 @@ class FollowTest : public testing::Test {
                     .expiry = expiry,
                     .deliveries = deliveries,
                     .webhook_allow = webhook_allow,
+                    .authenticator = authenticator,
                     .loop = process.loop,
                     .io = io,
                     .limits = {},

@@ -1,4 +1,5 @@
 #pragma once
+#include "api/authenticator.h"
 #include "api/expiry.h"
 #include "api/request_rates.h"
 #include "batch/lifecycle.h"
@@ -28,6 +29,7 @@ struct Services {
   Expiry& expiry;
   Deliveries& deliveries;
   const AllowList& webhook_allow;
+  Authenticator& authenticator;
   asio::io_context& loop;
   asio::thread_pool& io;  // for reading and writing blobs
   Limits limits;

@@ -77,6 +77,7 @@ class OfflineTest : public testing::Test {
   Expiry expiry{loop, clock, disk.db, *disk.blobs, io};
   Deliveries deliveries{loop, clock, disk.db, {.process = "test"}};
   const AllowList webhook_allow;
+  Authenticator authenticator{loop, clock, disk.db, false};
   Services services{.clock = clock,
                     .db = disk.db,
                     .blobs = *disk.blobs,
@@ -86,6 +87,7 @@ class OfflineTest : public testing::Test {
                     .expiry = expiry,
                     .deliveries = deliveries,
                     .webhook_allow = webhook_allow,
+                    .authenticator = authenticator,
                     .loop = loop,
                     .io = io,
                     .limits = {},

@@ -8,6 +8,7 @@
 #include <charconv>
 #include <system_error>
 
+#include "api/admin.h"
 #include "api/cors.h"
 #include "base/log.h"
 #include "model/wire.h"
@@ -16,14 +17,29 @@
 namespace penstock {
 namespace {
 
-// Who may ask.
+// Who may ask. What says nothing is the administrators'.
 enum class Permission {
-  open,   // anybody, with or without a key
-  any,    // any key
-  files,  // keys with that scope, and so on
+  admin,  // keys with that scope, and so on
+  files,
   batches,
-  admin
+  any,  // any key
+  open  // anybody, with or without a key
 };
+
+std::optional<Scope> needed(Permission permission) {
+  switch (permission) {
+    case Permission::admin:
+      return Scope::admin;
+    case Permission::files:
+      return Scope::files;
+    case Permission::batches:
+      return Scope::batches;
+    case Permission::any:
+    case Permission::open:
+      break;
+  }
+  return std::nullopt;
+}
 
 struct Route {
   std::string_view method, path;
@@ -69,6 +85,16 @@ constexpr std::array kRoutes = {
     Route{"GET", "/v1/organization/audit_logs", Permission::admin, list_audit_logs},
     Route{"GET", "/v1/models", Permission::any, list_models},
     Route{"GET", "/v1/models/{name}", Permission::any, get_model},
+    Route{"GET", "/v1/organization/projects", Permission::admin, list_projects},
+    Route{"POST", "/v1/organization/projects", Permission::admin, create_project},
+    Route{"GET", "/v1/organization/projects/{id}", Permission::admin, get_project},
+    Route{"POST", "/v1/organization/projects/{id}", Permission::admin, update_project},
+    Route{"POST", "/v1/organization/projects/{id}/archive", Permission::admin, archive_project},
+    Route{"GET", "/v1/organization/api_keys", Permission::admin, list_keys},
+    Route{"POST", "/v1/organization/api_keys", Permission::admin, create_key},
+    Route{"GET", "/v1/organization/api_keys/{id}", Permission::admin, get_key},
+    Route{"POST", "/v1/organization/api_keys/{id}/rotate", Permission::admin, rotate_key},
+    Route{"DELETE", "/v1/organization/api_keys/{id}", Permission::admin, revoke_key},
     Route{"GET", "/healthz", Permission::open, health},
     Route{"GET", "/openapi.json", Permission::open, get_openapi},
 };
@@ -175,6 +201,51 @@ void add_headers(Response& response, const RequestRate& rate) {
   response.headers.add("x-ratelimit-reset-requests", fmt::format("{}ms", rate.reset.count()));
 }
 
+// Who asks, when that is somebody who may.
+Task<Result<Principal>> authorize(Services& services, const Request& request, Permission permission) {
+  if (permission == Permission::open) co_return Principal{};
+  const auto caller = co_await services.authenticator.authenticate(request);
+  if (!caller) co_return caller.error();
+  if (const auto scope = needed(permission); scope && !has(caller->scopes, *scope)) {
+    co_return Error{
+        Error::Kind::forbidden,
+        fmt::format("You have insufficient permissions for this operation. Missing scopes: {}.", to_string(*scope)),
+        "missing_scope"};
+  }
+  co_return *caller;
+}
+
+// What comes for as long as who asked for it still may.
+class AuthorizedSource : public ByteSource {
+ public:
+  AuthorizedSource(Services& services, const Request& request, Permission permission,
+                   std::unique_ptr<ByteSource> source)
+      : services_(services), request_(request), permission_(permission), source_(std::move(source)) {}
+
+  Task<std::string_view> next() override {
+    const std::string_view bytes = co_await source_->next();
+    const bool allowed = co_await is_allowed();
+    if (!allowed) throw ClientGone("its key is good no more");
+    co_return bytes;
+  }
+
+ private:
+  // Nobody knows while the database is away: what was, is.
+  Task<bool> is_allowed() {
+    try {
+      const auto caller = co_await authorize(services_, request_, permission_);
+      co_return caller.has_value();
+    } catch (const sql::Failure&) {
+      co_return true;
+    }
+  }
+
+  Services& services_;
+  const Request& request_;  // it lives until the stream has gone
+  const Permission permission_;
+  const std::unique_ptr<ByteSource> source_;
+};
+
 // What every answer has.
 void add_headers(Response& response, const std::string& request_id, Millis took) {
   for (const auto& [name, value] : kSecurityHeaders) {
@@ -184,6 +255,7 @@ void add_headers(Response& response, const std::string& request_id, Millis took)
   response.headers.add("openai-processing-ms", std::to_string(took.count()));
 }
 
+// What is not served is told to everybody: it stands in the description, which is everybody's too.
 Task<Response> route(Services& services, Request& request, const std::string& request_id) {
   std::string allowed;
   const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
@@ -194,12 +266,15 @@ Task<Response> route(Services& services, Request& request, const std::string& re
       allowed += fmt::format("{}{}", allowed.empty() ? "" : ", ", candidate.method);
       continue;
     }
+    // Before a byte of the body is read.
+    auto caller = co_await authorize(services, request, candidate.permission);
+    if (!caller) co_return error_response(caller.error());
     auto id = percent_decode(*segment);
     if (!id) co_return plain_error(400, "The path of this request is not percent-encoded properly.");
     if (candidate.brings_work) {
       if (auto refused = refuse_work(services)) co_return std::move(*refused);
     }
-    Context context{services, request, std::move(*id), {}, request_id};
+    Context context{services, request, std::move(*id), std::move(*caller), request_id};
     std::optional<RequestRate> rate;
     if (candidate.permission != Permission::open) rate = co_await count_request(services, context.caller.project);
     Response response;
@@ -209,6 +284,10 @@ Task<Response> route(Services& services, Request& request, const std::string& re
       response = co_await candidate.handler(context);
     }
     if (rate) add_headers(response, *rate);
+    if (response.stream && !response.stream_size) {  // there is no telling how long it goes on
+      response.stream =
+          std::make_unique<AuthorizedSource>(services, request, candidate.permission, std::move(response.stream));
+    }
     co_return response;
   }
   if (allowed.empty())
@@ -297,6 +376,7 @@ Response error_response(const Error& error) {
       break;
   }
   Response response = json_response(wire::to_json(error), status);
+  if (status == 401) response.headers.add("WWW-Authenticate", "Bearer");
   // Official clients retry 409, which changes nothing here, and give up on long waits.
   if (status == 409 || status == 507 || error.kind == Error::Kind::quota_exceeded) {
     response.headers.add("x-should-retry", "false");

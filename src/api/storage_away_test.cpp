@@ -57,6 +57,7 @@ class StorageAwayTest : public testing::Test {
   Expiry expiry{loop, clock, disk.db, blobs, io};
   Deliveries deliveries{loop, clock, disk.db, {.process = "test"}};
   const AllowList webhook_allow;
+  Authenticator authenticator{loop, clock, disk.db, false};
   Services services{.clock = clock,
                     .db = disk.db,
                     .blobs = blobs,
@@ -66,6 +67,7 @@ class StorageAwayTest : public testing::Test {
                     .expiry = expiry,
                     .deliveries = deliveries,
                     .webhook_allow = webhook_allow,
+                    .authenticator = authenticator,
                     .loop = loop,
                     .io = io,
                     .limits = {},

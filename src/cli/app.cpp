@@ -78,7 +78,7 @@ DataDirectory::DataDirectory(const std::string& path) {
   }
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
     ::close(lock_);
-    throw UsageError(fmt::format("data: another penstock uses the folder {}; stop it, or name another folder", path_));
+    throw DataInUse(fmt::format("data: another penstock uses the folder {}; stop it, or name another folder", path_));
   }
   ::mkdir(logs().c_str(), 0700);
   sockets_ = path_ + "/sockets";
@@ -129,6 +129,7 @@ App::App(asio::io_context& loop, const Config& config)
       webhook_allow_(AllowList::parse(config.webhook_allow).value()),
       swapper_(loop, clock_, db_, std::chrono::seconds(config.swap_after_s)),
       expiry_(loop, clock_, db_, *blobs_, io_),
+      authenticator_(loop, clock_, db_, config.insecure),
       services_{.clock = clock_,
                 .db = db_,
                 .blobs = *blobs_,
@@ -138,6 +139,7 @@ App::App(asio::io_context& loop, const Config& config)
                 .expiry = expiry_,
                 .deliveries = deliveries_,
                 .webhook_allow = webhook_allow_,
+                .authenticator = authenticator_,
                 .loop = loop_,
                 .io = io_,
                 .limits = {.queue = {.depth = config.max_queue_depth, .queued_total = config.max_total_queued_requests},
@@ -263,6 +265,7 @@ Task<> App::start() {
   engines_.start();
   swapper_.start();
   expiry_.start();
+  tasks_.keep("noting which keys are used", clock_, [this] { return authenticator_.note_uses(); });
   co_await lifecycle_.resume();
 }
 

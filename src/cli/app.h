@@ -10,8 +10,14 @@
 
 namespace penstock {
 
+// Another process has the data directory.
+class DataInUse : public UsageError {
+ public:
+  using UsageError::UsageError;
+};
+
 // The data directory: made when it is missing, and ours alone while this lives. Throws UsageError when it cannot be
-// used or another process has it.
+// used, DataInUse when another process has it.
 class DataDirectory {
  public:
   explicit DataDirectory(const std::string& path);
@@ -75,6 +81,7 @@ class App {
   const AllowList webhook_allow_;
   Swapper swapper_;
   Expiry expiry_;
+  Authenticator authenticator_;
   Services services_;
   DiskWatch disk_;
   TaskGroup tasks_;

@@ -24,6 +24,22 @@ struct RunOptions {
 // state is in a folder beside the output, removed at the end. Returns the exit code.
 int run(const Config& config, const RunOptions& options);
 
+// What is changed or shown in the database of the configuration, beside a running server or without one. Keys and JSON
+// go to standard output, words to standard error, and tables of people to standard output too.
+struct AccessOptions {
+  bool json = false;
+  std::optional<std::string> id, name, project, scopes, expires, overlap;
+  std::map<std::string, std::string> limits;  // weight, stored_bytes and so on; "none": no limit
+};
+int keys_create(const Config& config, const AccessOptions& options);
+int keys_list(const Config& config, const AccessOptions& options);
+int keys_rotate(const Config& config, const AccessOptions& options);
+int keys_revoke(const Config& config, const AccessOptions& options);
+int projects_create(const Config& config, const AccessOptions& options);
+int projects_list(const Config& config, const AccessOptions& options);
+int projects_set(const Config& config, const AccessOptions& options);
+int projects_archive(const Config& config, const AccessOptions& options);
+
 // Prints the configured models, one a line.
 int models_list(const Config& config);
 // Prints what is to be said of one model or all, and returns kExitFaults when one cannot be served.

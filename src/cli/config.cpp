@@ -172,6 +172,10 @@ const std::vector<Setting>& all_settings() {
         "origins of web pages that may call the API, such as https://example.com (default: none)"},
        set_cors_origins,
        [](const Config& c) { return quote_list(c.cors_origins); }},
+      switch_setting(
+          {"insecure", "--insecure", "PENSTOCK_INSECURE",
+           "while there are no API keys, let everybody who can call do everything, from other machines too", "true"},
+          &Config::insecure),
       text_setting({"data", "--data", "PENSTOCK_DATA", "folder for files, queue and results"}, &Config::data,
                    PathKind::path),
       {{"database", "--database", "PENSTOCK_DATABASE",

@@ -18,6 +18,7 @@ struct Config {
   std::uint16_t listen_port = 4080;
   std::string tls_certificate, tls_key;   // PEM files, both or none
   std::vector<std::string> cors_origins;  // whose pages browsers let call the API
+  bool insecure = false;  // without API keys everybody who can call may do everything, from other machines too
   std::string data = "penstock-data";
   std::string database;  // URL of PostgreSQL, which several processes may share; empty: SQLite in `data`
   std::string blobs;     // a folder or s3://bucket/prefix, which they share too; empty: in `data`

@@ -11,6 +11,7 @@
 #include "base/sync.h"
 #include "cli/commands.h"
 #include "cli/model_setup.h"
+#include "cli/operator.h"
 
 namespace penstock {
 namespace {
@@ -25,18 +26,6 @@ std::string fit_text(const ModelSetup& setup) {
   if (!setup.gguf) return setup.faults.empty() ? "-" : "see penstock models check";
   return fmt::format("{}: {} of {}", setup.fits ? "fits" : "does not fit", memory_text(setup.need.total()),
                      setup.memory ? memory_text(*setup.memory) : "?");
-}
-
-void print_table(const std::vector<std::array<std::string, 8>>& rows) {
-  std::array<std::size_t, 8> widths{};
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) line += fmt::format("{:<{}}  ", row[i], widths[i]);
-    fmt::print("{}\n", line.substr(0, line.find_last_not_of(' ') + 1));
-  }
 }
 
 std::string count_text(std::int64_t count) {
@@ -85,7 +74,7 @@ void replace_file(const fs::path& path, const std::string& text) {
 }  // namespace
 
 int models_list(const Config& config) {
-  std::vector<std::array<std::string, 8>> rows = {
+  std::vector<std::vector<std::string>> rows = {
       {"NAME", "ENGINE", "SIZE", "QUANTISATION", "CONTEXT", "SLOTS", "DEVICE", "MEMORY"}};
   for (const ModelConfig& model : config.models) {
     const ModelSetup setup = set_up(model, config);

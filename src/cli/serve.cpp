@@ -10,6 +10,8 @@
 #include "cli/app.h"
 #include "cli/commands.h"
 #include "net/http_server.h"
+#include "net/loopback.h"
+#include "store/access.h"
 
 namespace penstock {
 namespace {
@@ -26,8 +28,31 @@ std::size_t connections_max() {
   return std::min<std::size_t>(limit.rlim_cur / 3, kConnectionsMax);
 }
 
+// Says in the log who may do what. Throws UsageError where that would be everybody on the network.
+Task<> check_exposure(App& app, const Config& config) {
+  const bool has_keys = co_await app.services().db.read([](Store& store) { return Access(store).has_keys(); });
+  const bool is_public = !is_loopback(config.listen_host);
+  if (!has_keys && is_public && !config.insecure) {
+    throw UsageError(fmt::format(
+        "listen: {} can be called from other machines, and no API key was ever made: make one with penstock keys "
+        "create, listen on 127.0.0.1, or let everybody do everything with --insecure",
+        config.listen_host));
+  }
+  if (!has_keys) {
+    log::warn("there are no API keys: whoever can call {} may do everything; penstock keys create makes the first",
+              config.listen_host);
+  } else if (is_public && config.tls_certificate.empty()) {
+    log::warn("keys, prompts and answers cross the network in plain text, unless a proxy in front speaks TLS");
+  }
+}
+
 // `server` is null where there is none.
-Task<> live_until_signal(App& app, HttpServer* server, TaskGroup& tasks, asio::signal_set& signals) {
+Task<> live_until_signal(App& app, HttpServer* server, TaskGroup& tasks, asio::signal_set& signals,
+                         const Config& config) {
+  if (server) {
+    co_await check_exposure(app, config);
+    server->listen();
+  }
   co_await app.start();
   if (server) {
     tasks.keep("http server", app.services().clock, [server] { return server->run(); });
@@ -61,9 +86,8 @@ int serve(const Config& config) {
        .tls_certificate = config.tls_certificate,
        .tls_key = config.tls_key},
       [&](Request& request) { return dispatch(app.services(), request); }, refuse);
-  server.listen();
   TaskGroup tasks(loop);
-  run_until_done(loop, live_until_signal(app, &server, tasks, signals));
+  run_until_done(loop, live_until_signal(app, &server, tasks, signals, config));
   return kExitOk;
 }
 
@@ -77,7 +101,7 @@ int work(const Config& config) {
   asio::signal_set signals(loop, SIGINT, SIGTERM);
   App app(loop, config);
   TaskGroup tasks(loop);
-  run_until_done(loop, live_until_signal(app, nullptr, tasks, signals));
+  run_until_done(loop, live_until_signal(app, nullptr, tasks, signals, config));
   return kExitOk;
 }
 

@@ -12,9 +12,16 @@ using KeyId = Id<struct KeyTag>;  // "key_…"; the key itself is no id and is s
 enum class Scope { files, batches, admin };
 using Scopes = std::bitset<3>;  // by Scope
 
+constexpr Scopes kScopesDefault{0b011};  // files and batches: of a key of which nothing else is said
+
 inline bool has(const Scopes& scopes, Scope scope) {
   return scopes.test(static_cast<std::size_t>(scope));
 }
+std::string_view to_string(Scope scope);
+// The words, in their order.
+std::vector<std::string_view> words(const Scopes& scopes);
+// Nothing when one of them is no scope.
+std::optional<Scopes> parse_scopes(const std::vector<std::string>& words);
 
 // What a project may have at most. Nothing: no limit.
 struct Quotas {
@@ -44,6 +51,11 @@ struct ApiKey {
   std::optional<Timestamp> expires_at, revoked_at;
   std::optional<Timestamp> last_used_at;  // to about a minute
 };
+
+// It has neither expired nor been revoked.
+inline bool lives(const ApiKey& key, Timestamp now) {
+  return !key.revoked_at && (!key.expires_at || *key.expires_at > now);
+}
 
 // Who asks.
 struct Principal {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <simdjson.h>
 
+#include "model/json_fields.h"
 #include "model/wire_parts.h"
 #include "model/wire_webhooks.h"
 

@@ -1,6 +1,6 @@
 #include <fmt/core.h>
 
-#include "store/store.h"
+#include "store/schema.h"
 
 namespace penstock {
 
@@ -13,6 +13,14 @@ namespace {
 std::vector<SchemaScript> scripts() {
   static const std::string first = fmt::format("{}{}", kSchema1, kSchema1Postgres);
   return {{first}, {kSchema2}, {kSchema3}, {kSchema4}};
+}
+
+void prepare(sql::Connection& sql) {
+  sql.lock("schema");  // many programs may start at once
+  sql.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)", {});
+  // The version of the oldest program that can work with this schema. Programs of version 2 and before do not look
+  // here.
+  sql.execute("CREATE TABLE IF NOT EXISTS schema_oldest_program (version BIGINT NOT NULL)", {});
 }
 
 std::optional<std::int64_t> version_in(sql::Connection& sql, std::string_view table) {
@@ -33,16 +41,23 @@ SchemaVersions Store::schema_versions() {
   return {version, ours, !is_too_new(sql_, version, ours)};
 }
 
+void migrate_unless_in_use(Store& store) {
+  prepare(store.connection());
+  const SchemaVersions versions = store.schema_versions();
+  if (versions.database > 0 && versions.database < versions.program) {
+    throw UsageError(
+        fmt::format("its schema is version {}, and this program's is {}: start a server of this version first",
+                    versions.database, versions.program));
+  }
+  store.migrate();
+}
+
 void Store::migrate() {
   migrate(scripts());
 }
 
 void Store::migrate(std::span<const SchemaScript> scripts) {
-  sql_.lock("schema");  // many programs may start at once
-  sql_.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)", {});
-  // The version of the oldest program that can work with this schema. Programs of version 2 and before do not look
-  // here.
-  sql_.execute("CREATE TABLE IF NOT EXISTS schema_oldest_program (version BIGINT NOT NULL)", {});
+  prepare(sql_);
   const std::int64_t version = version_in(sql_, "schema_version").value_or(0);
   const auto ours = static_cast<std::int64_t>(scripts.size());
   if (is_too_new(sql_, version, ours)) {

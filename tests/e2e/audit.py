@@ -2,7 +2,7 @@
 """Whether a database and its blobs hold what Penstock promises, after any run. It reads them and, of a server that runs,
 the API, and changes nothing:
 
-    audit.py --data DIR [--database URL] [--blobs DIR] [--url URL | --crashed]
+    audit.py --data DIR [--database URL] [--blobs DIR] [--url URL [--key KEY] | --crashed]
 
 It prints a line for each fault and exits with 1 when there is one. On a server at work what is half done at the moment
 can look like a fault: look again. Files that were deleted are not missed.
@@ -27,17 +27,19 @@ LINE_ID = re.compile("batch_req_[0-9a-f]{40}")  # the batch, and the request's i
 FAILED_BIT = 0x8000_0000  # see src/store/store_spans.cpp
 PLAN_ENTRY_SIZE = 16
 LATE_MAX_MS = 60_000
+DEFAULT_PROJECT = "proj_default"
 SHOWN_MAX = 5  # of a kind, in one fault
 
 
-def audit(database, blobs, url=None, crashed=False, littered=False):
+def audit(database, blobs, url=None, crashed=False, littered=False, key=None):
     """The faults, in words. `database` is a path or a URL and `blobs` a folder. `url` is that of a server that runs on
     them; `crashed` says that the last one was killed, so that what it had under way still lies about; `littered` says
-    that one was killed earlier, and what it left may be anybody's."""
+    that one was killed earlier, and what it left may be anybody's; `key` is one of the default project, where the server
+    has any."""
     try:
         with Database(database) as db:
             db.freeze()
-            return list(Audit(db, Path(blobs)).faults(url, crashed, crashed or littered))
+            return list(Audit(db, Path(blobs)).faults(url, crashed, crashed or littered, key))
     except Database.errors() as error:
         return [f"the database cannot be read: {error}"]
 
@@ -93,7 +95,7 @@ class Audit:
         self.uploads = {row["id"]: row for row in db.rows("SELECT * FROM uploads")}
         self.parts = {row["id"]: row for row in db.rows("SELECT * FROM upload_parts")}
 
-    def faults(self, url, crashed, littered):
+    def faults(self, url, crashed, littered, key):
         yield from self.of_database()
         yield from self.of_blobs(littered)
         for batch in self.batches.values():
@@ -103,7 +105,7 @@ class Audit:
             yield from self.of_leases(url)
         if url:
             yield from self.of_time()
-            yield from self.of_api(url)
+            yield from self.of_api(url, key)
 
     def of_database(self):
         if not self.db.is_postgres:
@@ -298,19 +300,21 @@ class Audit:
             if batch["status"] not in ENDS and late > LATE_MAX_MS:
                 yield f"{batch['id']} ({batch['status']}): it should have ended {late / 1000:.0f} s ago"
 
-    def of_api(self, url):
-        """The lists of the API are the rows, and so is what they say."""
+    def of_api(self, url, key):
+        """The lists of the API are the rows of the default project, and so is what they say."""
         now = time.time() * 1000
-        files = {name: row for name, row in self.files.items() if not row["expires_ms"] or row["expires_ms"] > now}
-        for kind, rows, expected in (("files", files, self.shown_file), ("batches", self.batches, self.shown_batch)):
-            listed = list(everything(f"{url}/v1/{kind}"))
+        late = lambda row: row["expires_ms"] and row["expires_ms"] <= now
+        own = lambda rows: {name: row for name, row in rows.items() if row["project"] == DEFAULT_PROJECT}
+        files = {name: row for name, row in own(self.files).items() if not late(row)}
+        for kind, rows, expected in (("files", files, self.shown_file), ("batches", own(self.batches), self.shown_batch)):
+            listed = list(everything(f"{url}/v1/{kind}", key))
             names = [one["id"] for one in listed]
             if names != list(rows):
                 yield f"GET /v1/{kind} lists {len(names)}, and there are {len(rows)}: {some(set(names) ^ set(rows))}"
             for one in listed:
-                for key, value in expected(rows[one["id"]]).items() if one["id"] in rows else ():
-                    if one[key] != value:
-                        yield f"{one['id']}: {key} is {one[key]} in the API and {value} in the database"
+                for name, value in expected(rows[one["id"]]).items() if one["id"] in rows else ():
+                    if one[name] != value:
+                        yield f"{one['id']}: {name} is {one[name]} in the API and {value} in the database"
 
     @staticmethod
     def shown_file(row):
@@ -341,11 +345,12 @@ def times(row, *names):
     return {f"{name}_at": row[f"{name}_ms"] // 1000 if row[f"{name}_ms"] is not None else None for name in names}
 
 
-def everything(url):
+def everything(url, key):
     """All objects of a list, over its pages."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     after = ""
     while True:
-        with urllib.request.urlopen(f"{url}?limit=100{after}", timeout=30) as answer:
+        with urllib.request.urlopen(urllib.request.Request(f"{url}?limit=100{after}", headers=headers), timeout=30) as answer:
             page = json.load(answer)
         yield from page["data"]
         if not page["has_more"]:
@@ -361,10 +366,11 @@ def main():
     server = parser.add_mutually_exclusive_group()
     server.add_argument("--url", help="of the server that runs on the folder")
     server.add_argument("--crashed", action="store_true", help="the server was killed and not started again")
+    parser.add_argument("--key", help="one of the default project, where the server has any")
     arguments = parser.parse_args()
     data = Path(arguments.data)
     database, blobs = arguments.database or data / "penstock.db", arguments.blobs or data / "blobs"
-    faults = audit(database, blobs, arguments.url, arguments.crashed)
+    faults = audit(database, blobs, arguments.url, arguments.crashed, key=arguments.key)
     print("\n".join(faults) or "no faults")
     return 1 if faults else 0
 

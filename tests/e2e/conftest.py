@@ -62,14 +62,14 @@ def check(server):
     """Fails when the audit finds a fault in what the server keeps; processes that run may first end what they are at, and
     take over what a dead one held."""
     where = server.place
-    told = [secret for secret in where.secrets if secret in server.log.read_text(errors="replace")]
-    assert not told, f"the log of {server.folder} tells passwords"
+    told = [secret for secret in (*where.secrets, where.key) if secret and secret in server.log.read_text(errors="replace")]
+    assert not told, f"the log of {server.folder} tells passwords or keys"
     running = [one for one in where.processes if one.is_running()]
     url = next((one.url for one in running if one.url), None)
     died = lambda one: one.process and one.process.returncode or where.is_shared and one.was_killed  # unseen, if just now
     crashed = not running and any(map(died, where.processes))
     deadline = time.monotonic() + (15 if where.is_shared else 5)
-    while faults := audit(where.database, where.blobs, url, crashed, where.is_littered()):
+    while faults := audit(where.database, where.blobs, url, crashed, where.is_littered(), where.key):
         if not running or time.monotonic() > deadline:
             raise AssertionError(f"the audit of {server.folder} found:\n" + "\n".join(faults))
         time.sleep(0.1)

@@ -157,9 +157,20 @@ class Server:
     def is_running(self):
         return self.process is not None and self.process.poll() is None
 
-    def client(self):
+    def tool(self, *words):
+        """Runs `penstock keys …` or the like on its database, whether it runs or not."""
+        database = ("--database", self.place.database) if self.place.is_shared else ()
+        return penstock(*words, "--data", self.folder / "data", *database, folder=self.folder)
+
+    def make_key(self, *words, scopes="files,batches,admin"):
+        """Of the default project. The audit needs one that lives to the end, in `place.key`."""
+        made = self.tool("keys", "create", "--name", "a test", "--scopes", scopes, *words)
+        assert made.returncode == 0, made.stderr
+        return made.stdout.strip()
+
+    def client(self, key="any"):
         # Without retries a test sees each answer as it came.
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="any", max_retries=0)
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, admin_api_key=key, max_retries=0)
 
 
 class Worker(Server):

@@ -71,6 +71,7 @@ class Place:
         self.database = database  # a path or a URL
         self.blobs = blobs  # the folder that they lie in, also those of S3
         self.database_port = None  # another way to it
+        self.key = None  # an API key of the default project, once there are any
         self.was_away = False  # the database was, so there may be blobs whose rows could not be written
         self.processes = []  # that were made for it
 

@@ -64,7 +64,7 @@ MALFORMED = {
     "no HTTP": b"hello\r\n\r\n",
     "no Host": b"GET /v1/files HTTP/1.1\r\n\r\n",
     "other version": b"GET /v1/files HTTP/2.0\r\nHost: localhost\r\n\r\n",
-    "bare line feeds": b"GET /v1/files HTTP/1.1\nHost: a\n\n",
+    "bare line feeds": b"GET /v1/files HTTP/1.1\nHost: localhost\n\n",
     "folded header": b"GET /v1/files HTTP/1.1\r\nHost: localhost\r\nX: b\r\n c\r\n\r\n",
     "length that is none": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: abc\r\n\r\n",
     "negative length": b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",

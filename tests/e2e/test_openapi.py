@@ -10,7 +10,7 @@ import pytest
 
 from description import DESCRIPTION, SOURCE, check
 from fake_engine import MODEL, FakeEngine
-from penstock import CLEAN_ENV, create_batch, finished, line, penstock, upload
+from penstock import CLEAN_ENV, create_batch, finished, line, penstock, upload, wait_until
 
 UNLIMITED = {"MAX_QUEUE_DEPTH": "0", "MAX_TOTAL_QUEUED_REQUESTS": "0"}
 CHECKS = (
@@ -31,6 +31,8 @@ files.values = {files}
 uploads.values = {uploads}
 parts.values = {parts}
 batches.values = {batches}
+projects.values = {projects}
+keys.values = {keys}
 [[operations]]
 include-path-regex = "^/v1/files/"
 parameters = {{ "path.id" = {{ dictionary = "files", probability = 0.5 }} }}
@@ -40,6 +42,12 @@ parameters = {{ "path.id" = {{ dictionary = "uploads", probability = 0.5 }}, "bo
 [[operations]]
 include-path-regex = "^/v1/batches/"
 parameters = {{ "path.id" = {{ dictionary = "batches", probability = 0.5 }} }}
+[[operations]]
+include-path-regex = "^/v1/organization/projects/"
+parameters = {{ "path.id" = {{ dictionary = "projects", probability = 0.5 }} }}
+[[operations]]
+include-path-regex = "^/v1/organization/api_keys/"
+parameters = {{ "path.id" = {{ dictionary = "keys", probability = 0.5 }} }}
 [[operations]]
 include-operation-id = "getEvents"
 max-stream-events = 1
@@ -59,12 +67,15 @@ def server(new_server):
 
 
 def some_of_everything(client):
-    """Ids to name: batches that are completed and failed, their files, and uploads with parts."""
+    """Ids to name: batches that are completed and failed, their files, uploads with parts, projects and keys."""
     batches = [finished(client, create_batch(client, [line("one", {"model": name})])) for name in [MODEL, "unknown"] * 3]
     files = [batch.output_file_id or batch.input_file_id for batch in batches] + [upload(client, b"{}\n").id for _ in range(5)]
     uploads = [client.uploads.create(filename="a.jsonl", purpose="batch", bytes=3, mime_type="any").id for _ in range(5)]
     parts = [client.uploads.parts.create(one, data=b"{}\n").id for one in uploads]
-    return {"batches": [batch.id for batch in batches], "files": files, "uploads": uploads, "parts": parts}
+    projects = [client.admin.organization.projects.create(name="a project").id for _ in range(5)]
+    keys = [client.post("/organization/api_keys", cast_to=dict, body={"name": "a key"})["id"] for _ in range(5)]
+    ids = {"batches": [batch.id for batch in batches], "files": files, "uploads": uploads, "parts": parts}
+    return ids | {"projects": projects, "keys": keys}
 
 
 def test_served_description_is_the_source_with_the_version(server, tmp_path):
@@ -103,11 +114,15 @@ def test_answer_that_is_not_as_described_is_found(server, change):
 
 
 def test_schemathesis_finds_no_fault(server, tmp_path):
+    server.place.key = server.make_key()  # else it would make the first one itself, and be refused from then on
+    wait_until(lambda: httpx2.get(f"{server.url}/v1/models").status_code == 401, "the server has heard of the key", 5)
+    client = server.client(server.place.key)
     config = tmp_path / "schemathesis.toml"
-    config.write_text(CONFIG.format(**some_of_everything(server.client())))
+    config.write_text(CONFIG.format(**some_of_everything(client)))
     program = [Path(sys.executable).with_name("schemathesis"), "--no-color", "--config-file", config]
+    options = ["--checks", CHECKS, "--continue-on-failure", "--header", f"Authorization: Bearer {client.api_key}"]
     run = subprocess.run(
-        [*program, "run", f"{server.url}/openapi.json", "--checks", CHECKS, "--continue-on-failure"],
+        [*program, "run", f"{server.url}/openapi.json", *options],
         cwd=tmp_path,
         env=CLEAN_ENV,
         capture_output=True,

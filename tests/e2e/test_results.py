@@ -155,7 +155,7 @@ def test_idle_followers_cost_little_leave_nothing_behind_and_do_not_hold_up_the_
     for n in range(100):
         follower = socket.create_connection(("127.0.0.1", server.port))
         path = "results?stream=true" if n % 2 else "events"
-        follower.sendall(f"GET /v1/batches/{batch.id}/{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        follower.sendall(f"GET /v1/batches/{batch.id}/{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         followers.append(follower)
     for follower in followers:
         assert follower.recv(100).startswith(b"HTTP/1.1 200")

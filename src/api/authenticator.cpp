@@ -1,0 +1,125 @@
+#include "api/authenticator.h"
+
+#include <openssl/crypto.h>
+
+#include <utility>
+
+#include "model/api_key_text.h"
+#include "net/loopback.h"
+
+namespace penstock {
+namespace {
+
+Error unauthorized(std::string message) {
+  return {Error::Kind::unauthorized, std::move(message), "invalid_api_key"};
+}
+
+// Nothing when the request has no key. RFC 6750, section 2.1.
+std::optional<std::string_view> bearer_key(const Request& request) {
+  constexpr std::string_view kScheme = "bearer ";
+  auto value = request.headers.find("authorization");
+  if (!value || value->size() < kScheme.size()) return std::nullopt;
+  for (std::size_t i = 0; i < kScheme.size(); ++i) {
+    const char c = (*value)[i];
+    if ((c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c) != kScheme[i]) return std::nullopt;
+  }
+  value->remove_prefix(std::min(value->find_first_not_of(' ', kScheme.size()), value->size()));
+  return value->substr(0, value->find_last_not_of(' ') + 1);
+}
+
+// "http://localhost:4080" or "localhost:4080" is this machine.
+bool is_local(std::string_view origin) {
+  if (const auto scheme = origin.find("://"); scheme != std::string_view::npos) origin.remove_prefix(scheme + 3);
+  if (const auto colon = origin.rfind(':'); colon != std::string_view::npos && !origin.ends_with(']')) {
+    origin = origin.substr(0, colon);
+  }
+  return is_loopback(origin);
+}
+
+// A page of another site that a browser on this machine shows can send us requests: with its own origin, or to a name
+// of its own that it has resolve to this machine.
+bool may_be_another_sites(const Request& request) {
+  const auto host = request.headers.find("host"), origin = request.headers.find("origin");
+  return (host && !is_local(*host)) || (origin && !is_local(*origin));
+}
+
+bool are_same(const std::string& a, const std::string& b) {
+  return a.size() == b.size() && ::CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+}  // namespace
+
+Task<Result<Principal>> Authenticator::authenticate(const Request& request) {
+  const bool open = co_await is_open();
+  if (open) {
+    if (!insecure_ && may_be_another_sites(request)) {
+      co_return Error{Error::Kind::forbidden,
+                      "Without API keys this server answers only who calls it by a name of this machine, such as "
+                      "localhost, and no page of another site. Make a key with penstock keys create.",
+                      "not_local"};
+    }
+    Principal everybody;
+    everybody.scopes.set();
+    co_return everybody;
+  }
+  const auto key = bearer_key(request);
+  if (!key) {
+    co_return unauthorized(
+        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
+        "(i.e. Authorization: Bearer YOUR_KEY).");
+  }
+  const Error wrong = unauthorized("Incorrect API key provided: it is unknown, was revoked or has expired.");
+  if (!is_key_text(*key)) co_return wrong;
+  const std::string hash = key_hash(*key);
+  const auto known = co_await look_up(hash);
+  const Timestamp now = clock_.now();
+  if (!known || !are_same(known->hash, hash) || known->project_archived || !lives(known->key, now)) co_return wrong;
+  note_use(hash, now);
+  co_return Principal{known->key.project, known->key.id, known->key.scopes};
+}
+
+Task<bool> Authenticator::is_open() {
+  const Moment now = clock_.monotonic();
+  if (has_keys_) co_return false;
+  if (had_none_at_ && now - *had_none_at_ < kBelieved) co_return true;
+  const bool has_keys = co_await db_.read([](Store& store) { return Access(store).has_keys(); });
+  if (has_keys) {
+    has_keys_ = true;
+  } else {
+    had_none_at_ = now;
+  }
+  co_return !has_keys_;
+}
+
+Task<std::optional<KnownKey>> Authenticator::look_up(std::string hash) {
+  const Moment now = clock_.monotonic();
+  const auto is_old = [now](const auto& entry) { return now - entry.second.read_at >= kBelieved; };
+  if (const auto it = known_.find(hash); it != known_.end() && !is_old(*it)) co_return it->second.key;
+  auto key = co_await db_.read([&](Store& store) { return Access(store).find_key_by_hash(hash); });
+  if (known_.size() >= kKnownMax) std::erase_if(known_, is_old);
+  if (known_.size() >= kKnownMax) known_.clear();
+  known_.insert_or_assign(std::move(hash), Known{now, key});
+  co_return key;
+}
+
+void Authenticator::note_use(const std::string& hash, Timestamp now) {
+  const auto it = known_.find(hash);
+  if (it == known_.end() || !it->second.key) return;  // forgotten since: the next use will do
+  ApiKey& key = it->second.key->key;
+  if (key.last_used_at && now - *key.last_used_at < kUseNoted) return;
+  key.last_used_at = now;
+  used_[key.id] = now;
+  key_used_.notify();
+}
+
+Task<> Authenticator::note_uses() {
+  while (true) {
+    co_await key_used_.wait();
+    const auto used = std::exchange(used_, {});
+    co_await db_.write([&](Store& store) {
+      for (const auto& [id, at] : used) Access(store).touch_key(id, at);
+    });
+  }
+}
+
+}  // namespace penstock
