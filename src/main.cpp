@@ -94,10 +94,10 @@ class AccessCommands {
 
   // Runs the one that was given; nothing when it was none of these.
   std::optional<int> run() {
-    for (const auto& [command, run] : commands_) {
+    for (const auto& [command, start] : commands_) {
       if (!*command.app) continue;
       std::erase_if(options_.limits, [](const auto& limit) { return limit.second.empty(); });
-      return run(command.config(log::Level::warn), options_);
+      return start(command.config(log::Level::warn), options_);
     }
     return std::nullopt;
   }

@@ -12,15 +12,6 @@
 namespace penstock {
 namespace {
 
-void audit(const Context& c, Access& access, const char* action, const std::string& object_id) {
-  access.audit({.at = c.services.clock.now(),
-                .project = c.caller.project,
-                .key = c.caller.key,
-                .action = action,
-                .object_id = object_id,
-                .request_id = c.request_id});
-}
-
 // The page of `all` that the request asks for: there are never many.
 template <class Object>
 Response page_of(const Request& request, const std::vector<Object>& all) {
@@ -60,7 +51,7 @@ Task<Result<Project>> change_project(Context& c, const char* action, Change chan
     Result<Project> after = change(access, *before);
     if (!after) return after;
     access.update_project(*after);
-    audit(c, access, action, id.value);
+    c.audit(store, action, id.value);
     return after;
   });
 }
@@ -89,7 +80,7 @@ Task<Response> create_project(Context& c) {
   co_await c.services.db.write([&](Store& store) {
     Access access(store);
     access.insert_project(*project);
-    audit(c, access, "project.created", project->id.value);
+    c.audit(store, "project.created", project->id.value);
   });
   co_return answer(project);
 }
@@ -146,7 +137,7 @@ Task<Response> create_key(Context& c) {
   const auto inserted = co_await c.services.db.write([&](Store& store) {
     Access access(store);
     auto result = access.insert_key(key, key_hash(text));
-    if (result) audit(c, access, "api_key.created", key.id.value);
+    if (result) c.audit(store, "api_key.created", key.id.value);
     return result;
   });
   co_return inserted ? json_response(wire::to_json(key, text)) : error_response(inserted.error());
@@ -169,8 +160,8 @@ Task<Response> rotate_key(Context& c) {
     Access access(store);
     auto result = access.rotate_key(old, made, key_hash(text), std::chrono::seconds(*overlap));
     if (result) {
-      audit(c, access, "api_key.created", made.id.value);
-      audit(c, access, "api_key.rotated", old.value);
+      c.audit(store, "api_key.created", made.id.value);
+      c.audit(store, "api_key.rotated", old.value);
     }
     return result;
   });
@@ -182,13 +173,14 @@ Task<Response> revoke_key(Context& c) {
   const Timestamp now = c.services.clock.now();
   const auto key = co_await c.services.db.write([&](Store& store) -> Result<ApiKey> {
     Access access(store);
+    access.lock();
     const auto admins = access.living_admin_keys(now);
     if (admins.size() == 1 && admins.front().id == id) {
       return Error{Error::Kind::conflict,
                    "This is the last key with the scope 'admin'. Make another one first, or use penstock keys revoke."};
     }
     auto result = access.revoke_key(id, now);
-    if (result) audit(c, access, "api_key.revoked", id.value);
+    if (result) c.audit(store, "api_key.revoked", id.value);
     return result;
   });
   co_return key ? json_response(wire::deleted_key(id)) : error_response(key.error());

@@ -4,8 +4,8 @@
 
 #include <utility>
 
+#include "api/origin.h"
 #include "model/api_key_text.h"
-#include "net/loopback.h"
 
 namespace penstock {
 namespace {
@@ -27,22 +27,6 @@ std::optional<std::string_view> bearer_key(const Request& request) {
   return value->substr(0, value->find_last_not_of(' ') + 1);
 }
 
-// "http://localhost:4080" or "localhost:4080" is this machine.
-bool is_local(std::string_view origin) {
-  if (const auto scheme = origin.find("://"); scheme != std::string_view::npos) origin.remove_prefix(scheme + 3);
-  if (const auto colon = origin.rfind(':'); colon != std::string_view::npos && !origin.ends_with(']')) {
-    origin = origin.substr(0, colon);
-  }
-  return is_loopback(origin);
-}
-
-// A page of another site that a browser on this machine shows can send us requests: with its own origin, or to a name
-// of its own that it has resolve to this machine.
-bool may_be_another_sites(const Request& request) {
-  const auto host = request.headers.find("host"), origin = request.headers.find("origin");
-  return (host && !is_local(*host)) || (origin && !is_local(*origin));
-}
-
 bool are_same(const std::string& a, const std::string& b) {
   return a.size() == b.size() && ::CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
@@ -52,11 +36,9 @@ bool are_same(const std::string& a, const std::string& b) {
 Task<Result<Principal>> Authenticator::authenticate(const Request& request) {
   const bool open = co_await is_open();
   if (open) {
-    if (!insecure_ && may_be_another_sites(request)) {
-      co_return Error{Error::Kind::forbidden,
-                      "Without API keys this server answers only who calls it by a name of this machine, such as "
-                      "localhost, and no page of another site. Make a key with penstock keys create.",
-                      "not_local"};
+    if (!insecure_) {
+      auto foreign = refuse_foreign(request.headers.find("host"), request.headers.find("origin"), cors_origins_);
+      if (foreign) co_return std::move(*foreign);
     }
     Principal everybody;
     everybody.scopes.set();

@@ -20,9 +20,10 @@ class Authenticator {
   static constexpr std::size_t kKnownMax = 10'000;  // keys that are remembered at a time
   static constexpr Millis kUseNoted{60'000};        // a key's use, at most so often
 
-  // `insecure`: without keys, whoever reaches us by whatever way may do everything.
-  Authenticator(asio::io_context& loop, Clock& clock, Db& db, bool insecure)
-      : clock_(clock), db_(db), insecure_(insecure), key_used_(loop) {}
+  // `insecure`: without keys, whoever reaches us by whatever way may do everything. Else pages of `cors_origins` and
+  // this machine's own: see refuse_foreign().
+  Authenticator(asio::io_context& loop, Clock& clock, Db& db, bool insecure, std::vector<std::string> cors_origins = {})
+      : clock_(clock), db_(db), insecure_(insecure), cors_origins_(std::move(cors_origins)), key_used_(loop) {}
 
   // Error unauthorized, which never holds the key, or forbidden. Reads nothing of the body. Throws sql::Failure.
   Task<Result<Principal>> authenticate(const Request& request);
@@ -46,6 +47,7 @@ class Authenticator {
   Clock& clock_;
   Db& db_;
   const bool insecure_;
+  const std::vector<std::string> cors_origins_;
   bool has_keys_ = false;  // once there are any, there always are
   std::optional<Moment> had_none_at_;
   std::unordered_map<std::string, Known> known_;  // by the key's hash

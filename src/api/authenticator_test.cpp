@@ -78,7 +78,7 @@ TEST_F(AuthenticatorTest, WithoutKeysOtherSitesPagesAreRefused) {
   for (const char* host : {"example.com", "example.com:4080", "192.168.0.1:4080", "localhost.example.com", ""}) {
     expect_refused(ask("", host), Error::Kind::forbidden);
   }
-  EXPECT_TRUE(ask("", "localhost", "http://localhost:4080"));
+  EXPECT_TRUE(ask("", "localhost:4080", "http://localhost:4080"));
   for (const char* origin : {"https://example.com", "http://example.com:80", "null"}) {
     expect_refused(ask("", "localhost", origin), Error::Kind::forbidden);
   }
@@ -102,7 +102,7 @@ TEST_F(AuthenticatorTest, TheFirstKeyIsHeardOfAfterHalfASecondAndThenForGood) {
   EXPECT_TRUE(ask(""));
   clock.advance(kTick);
   expect_refused(ask(""));
-  EXPECT_EQ(ask_with(key)->key, KeyId{"key_1"});
+  EXPECT_EQ(ask_with(key).value().key, KeyId{"key_1"});
   EXPECT_TRUE(ask("Bearer " + key, "example.com", "https://example.com"));
   write([](Access& access) { return access.revoke_key({"key_1"}, {}); });
   clock.advance(std::chrono::hours(1));
@@ -111,7 +111,7 @@ TEST_F(AuthenticatorTest, TheFirstKeyIsHeardOfAfterHalfASecondAndThenForGood) {
 
 TEST_F(AuthenticatorTest, AKeyIsFoundWhateverIsAroundIt) {
   const std::string key = add("key_1");
-  EXPECT_EQ(ask_with(key)->scopes, parse_scopes({"files"}).value());
+  EXPECT_EQ(ask_with(key).value().scopes, parse_scopes({"files"}).value());
   for (const char* scheme : {"Bearer ", "bearer ", "BEARER ", "Bearer   "}) EXPECT_TRUE(ask(scheme + key)) << scheme;
   EXPECT_TRUE(ask("Bearer " + key + " "));
   for (const std::string& other :
@@ -167,7 +167,7 @@ TEST_F(AuthenticatorTest, TheKeysOfAnArchivedProjectAreRefused) {
   project.id = {"proj_1"};
   write([&](Access& access) { access.insert_project(project); });
   const std::string key = add("key_1", {}, project.id);
-  EXPECT_EQ(ask_with(key)->project, project.id);
+  EXPECT_EQ(ask_with(key).value().project, project.id);
   project.archived_at = clock.now();
   write([&](Access& access) { access.update_project(project); });
   clock.advance(Authenticator::kBelieved);

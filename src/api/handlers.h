@@ -33,10 +33,10 @@ struct Services {
   asio::io_context& loop;
   asio::thread_pool& io;  // for reading and writing blobs
   Limits limits;
-  std::string process;                         // this one's name on what it holds
-  bool has_worker;                             // of its own
   std::vector<std::string> sinks = {};         // that are configured
   std::vector<std::string> cors_origins = {};  // whose pages may read our answers: see api/cors.h
+  std::string process;                         // this one's name on what it holds
+  bool has_worker;                             // of its own
   bool draining = false;                       // it will end soon: what is here goes on, and nothing new is taken
   bool disk_low = false;  // what is left is kept for what is here: no line is sent, and nothing new is taken
   Timestamp started_at;

@@ -158,10 +158,10 @@ Task<Response> create_part(Context& c) {
   const auto inserted = co_await store_rows(
       c.services.db, c.services.io,
       [&](Store& store) {
-        auto inserted = admit_bytes(store, upload->project, part.bytes);
-        if (inserted) inserted = store.insert_part(upload->project, part, c.services.clock.now());
-        if (inserted) c.audit(store, "upload.part_created", upload->id.value);
-        return inserted;
+        auto added = admit_bytes(store, upload->project, part.bytes);
+        if (added) added = store.insert_part(upload->project, part, c.services.clock.now());
+        if (added) c.audit(store, "upload.part_created", upload->id.value);
+        return added;
       },
       [&](Store& store) {
         const auto parts = store.upload_parts(part.upload_id);

@@ -19,8 +19,9 @@ Assembler::Missing missing_lines(BatchStatus end) {
     return {"batch_expired", "This request could not be executed before the completion window expired."};
   }
   if (end == BatchStatus::completed) {
-    return {"model_unavailable",
-            "No engine serves the model of this request any more. Whoever runs the server finds the reason in its log."};
+    return {
+        "model_unavailable",
+        "No engine serves the model of this request any more. Whoever runs the server finds the reason in its log."};
   }
   return {"batch_cancelled", "This request was not executed because the batch was cancelled."};
 }
@@ -334,7 +335,11 @@ Task<> Lifecycle::purge() {
       if (!forgotten) to_forget_ = true;
     }
     const Moment next = asked + (ended ? *ended - due : kResultsKept);  // others may end batches and go
-    co_await ended_.wait_until(clock_, to_forget_ ? std::min(next, forget_at_) : next);
+    bool is_due = false;
+    while (!is_due) {
+      const bool told = co_await ended_.wait_until(clock_, to_forget_ ? std::min(next, forget_at_) : next);
+      is_due = !told || !ended || to_forget_;  // behind the first end no later one matters
+    }
   }
 }
 

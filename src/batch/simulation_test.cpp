@@ -359,6 +359,7 @@ class World {
     node.disk.reset();
   }
   static Task<> stop_parts(Process& process) {
+    process.fleet.retire();
     co_await process.lifecycle.stop();
     const Millis patience{0};
     co_await process.dispatcher.stop(patience);

@@ -10,8 +10,10 @@
 #include <fstream>
 #include <sstream>
 
+#include "api/origin.h"
 #include "cli/commands.h"
 #include "cli/model_setup.h"
+#include "cli/operator.h"
 #include "engine/http_engine.h"
 #include "model/wire.h"
 #include "net/address.h"
@@ -112,11 +114,16 @@ Finding check_listen(const Config& config, bool has_keys) {
   const std::string where = fmt::format("{}:{}", config.listen_host, config.listen_port);
   if (is_local(config.listen_host)) {
     if (has_keys) return {ok, "listen", fmt::format("only this machine reaches {}, and who calls needs a key", where)};
+    if (config.insecure) {
+      return {warn, "listen", fmt::format("pages of any site in a browser on this machine may call {}", where),
+              "leave --insecure out, or make a key with penstock keys create"};
+    }
     return {ok, "listen", fmt::format("only this machine reaches {}; whoever is on it may do everything", where),
             "penstock keys create makes the first key, from when on all need one"};
   }
   if (!has_keys) {
-    return {fail, "listen", fmt::format("other machines reach {}, and nobody needs a key", where),
+    return {config.insecure ? warn : fail, "listen",
+            fmt::format("other machines reach {}, and nobody needs a key", where),
             "make one with penstock keys create, or listen on 127.0.0.1"};
   }
   if (!config.tls_certificate.empty()) {
@@ -148,6 +155,18 @@ Findings check_keys(std::span<const ApiKey> keys, Timestamp now) {
   tell(idle, "admin keys that nobody has used for 90 days", "revoke them");
   if (findings.empty()) findings.push_back({ok, "keys", fmt::format("{} keys can be used", alive)});
   return findings;
+}
+
+Findings check_cors_origins(const std::vector<std::string>& origins) {
+  std::vector<std::string> plain;
+  for (const std::string& origin : origins) {
+    const bool is_plain = origin.starts_with("http://");
+    if (is_plain && refuse_foreign(std::string_view(origin).substr(7), {}, {})) plain.push_back(origin);
+  }
+  if (plain.empty()) return {};
+  return {{warn, "cors_origins",
+           fmt::format("who is on the way can change the pages of {}, which may call the API", fmt::join(plain, ", ")),
+           "serve them over https, and name them so"}};
 }
 
 Findings check_webhook_allow(const std::vector<std::string>& entries) {
@@ -251,6 +270,13 @@ std::vector<std::string> secrets_in(const Config& config) {
   for (const ModelConfig& model : config.models) {
     for (const auto& [name, value] : model.env) secrets.push_back(value);
   }
+  for (const SinkOptions& sink : config.sinks) {
+    if (const auto* http = std::get_if<HttpSinkOptions>(&sink.to)) {
+      for (const auto& [name, value] : http->headers) secrets.push_back(value);
+    } else if (const auto* postgres = std::get_if<PostgresSinkOptions>(&sink.to)) {
+      secrets.push_back(sql::read_address(postgres->url).password);
+    }
+  }
   std::erase(secrets, "");
   return secrets;
 }
@@ -331,8 +357,12 @@ Findings check_models(const Config& config) {
 
 Findings examine(const Config& config, const std::optional<std::string>& config_file, bool database_from_flag) {
   Findings all;
-  all.push_back(check_listen(config, false));
+  const std::vector<ApiKey> keys = all_keys(config);
+  all.push_back(check_listen(config, !keys.empty()));
+  if (!keys.empty()) add(all, check_keys(keys, wall_clock()));
   add(all, check_tls(config));
+  add(all, check_cors_origins(config.cors_origins));
+  add(all, check_webhook_allow(config.webhook_allow));
   add(all, check_limits(config));
 
   const std::string file = config_file.value_or(fs::exists(kConfigFile) ? kConfigFile : "");
@@ -360,8 +390,7 @@ Findings examine(const Config& config, const std::optional<std::string>& config_
   ::getrlimit(RLIMIT_CORE, &limit);
   all.push_back(check_core_files(limit.rlim_cur));
   all.push_back(check_user(::geteuid() == 0));
-  asio::io_context loop;
-  all.push_back(check_clock(SystemClock(loop).now()));
+  all.push_back(check_clock(wall_clock()));
   return all;
 }
 

@@ -21,10 +21,14 @@ using Findings = std::vector<Finding>;
 
 // --- who can reach the API, and how
 Finding check_listen(const Config& config, bool has_keys);
+// Those of the database; empty where it cannot be read, of which check_database() tells.
+std::vector<ApiKey> all_keys(const Config& config);
 // Of those that could be used: whether they have an end, and whether anybody uses those that may do everything.
 Findings check_keys(std::span<const ApiKey> keys, Timestamp now);
 // Whom webhooks may call besides the public Internet.
 Findings check_webhook_allow(const std::vector<std::string>& entries);
+// Web pages that browsers let call the API.
+Findings check_cors_origins(const std::vector<std::string>& origins);
 // The files of certificate and key.
 Findings check_tls(const Config& config);
 Findings check_limits(const Config& config);

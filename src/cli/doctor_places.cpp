@@ -11,7 +11,7 @@
 #include "cli/doctor.h"
 #include "sql/connection.h"
 #include "sql/postgres_address.h"
-#include "store/store.h"
+#include "store/access.h"
 
 // Where things are kept: the data folder, the database and the place of the blobs.
 namespace penstock {
@@ -80,6 +80,17 @@ void check_server(sql::Connection& session, Findings& findings) {
 }
 
 }  // namespace
+
+std::vector<ApiKey> all_keys(const Config& config) {
+  try {
+    const auto session = open_database(config);
+    if (!session) return {};
+    Store store(*session);
+    return Access(store).keys();
+  } catch (const sql::Failure&) {
+    return {};
+  }
+}
 
 Findings check_data(const Config& config) {
   if (!fs::exists(config.data)) {

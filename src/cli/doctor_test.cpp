@@ -37,7 +37,18 @@ TEST(DoctorTest, WhatOtherMachinesReachNeedsKeysAndTls) {
     config.tls_certificate = "certificate.pem";
     EXPECT_EQ(check_listen(config, true).level, ok) << host;
     EXPECT_EQ(check_listen(config, false).level, fail) << host;
+    config.insecure = true;
+    EXPECT_EQ(check_listen(config, false).level, warn) << host;
   }
+  Config insecure = listening("127.0.0.1");
+  insecure.insecure = true;
+  EXPECT_EQ(check_listen(insecure, false).level, warn);
+  EXPECT_EQ(check_listen(insecure, true).level, ok);
+}
+
+TEST(DoctorTest, PagesThatOthersCanChangeAreTold) {
+  EXPECT_TRUE(check_cors_origins({"https://example.com", "http://localhost:3000"}).empty());
+  EXPECT_EQ(worst(check_cors_origins({"http://example.com"})), warn);
 }
 
 TEST(DoctorTest, KeysWithoutAnEndOrAUseAreTold) {
@@ -133,7 +144,9 @@ TEST(DoctorTest, SecretsAreKeysPasswordsAndWhatEnginesAreGiven) {
   config.engine_key = "sk-1";
   config.database = "postgres://user:pass%20word@host/db";
   config.models = {ModelConfig{.name = "m", .path = "p", .env = {{"HF_TOKEN", "hf_1"}}}};
-  EXPECT_EQ(secrets_in(config), (std::vector<std::string>{"sk-1", "pass word", "hf_1"}));
+  config.sinks = {{.name = "a", .to = HttpSinkOptions{.url = {}, .headers = {{"Authorization", "Token t"}}}},
+                  {.name = "b", .to = PostgresSinkOptions{.url = "postgres://u:other@host/db", .table = "t"}}};
+  EXPECT_EQ(secrets_in(config), (std::vector<std::string>{"sk-1", "pass word", "hf_1", "Token t", "other"}));
 }
 
 TEST(DoctorTest, RoomIsJudgedByTheReserve) {
