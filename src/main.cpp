@@ -105,8 +105,8 @@ class AccessCommands {
  private:
   using Run = int (*)(const Config&, const AccessOptions&);
 
-  CLI::App& add(CLI::App& under, const char* name, const char* help, Run run) {
-    Command& command = commands_.emplace_back(Command{under.add_subcommand(name, help), {}, {}, {}}, run).first;
+  CLI::App& add(CLI::App& under, const char* name, const char* help, Run start) {
+    Command& command = commands_.emplace_back(Command{under.add_subcommand(name, help), {}, {}, {}}, start).first;
     command.add_settings({"data", "database"});
     command.app->add_flag("--json", options_.json, "print what the API would answer");
     return *command.app;

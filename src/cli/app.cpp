@@ -42,8 +42,6 @@ constexpr Millis kCommitAfterShared{50};
 // and so often is looked for those that a crash has left.
 constexpr Millis kForeign = std::chrono::hours(12);
 
-// So often each process looks for deliveries that nobody told it of: of one that has died, for instance.
-constexpr Millis kLookAfter = std::chrono::hours(1), kLookAfterShared{5'000};
 constexpr Millis kLastDeliveries{2'000};  // for those under way when this process ends
 
 Dispatcher::Options dispatcher_options(const std::string& process, const Config& config) {
@@ -122,10 +120,7 @@ App::App(asio::io_context& loop, const Config& config)
           {.process = process_, .scratch_directory = data_.path(), .batch_lines_max = config.max_requests_per_job}),
       fleet_(loop, clock_, db_, engines_, estimator_, lifecycle_, dispatcher_.get(),
              {.process = process_, .shares = shares_database_}),
-      deliveries_(loop, clock_, db_,
-                  {.process = process_,
-                   .sinks = names_of(config.sinks),
-                   .look_after = shares_database_ ? kLookAfterShared : kLookAfter}),
+      deliveries_(loop, clock_, db_, {.process = process_, .sinks = names_of(config.sinks)}),
       webhook_allow_(AllowList::parse(config.webhook_allow).value()),
       swapper_(loop, clock_, db_, std::chrono::seconds(config.swap_after_s)),
       expiry_(loop, clock_, db_, *blobs_, io_),

@@ -123,6 +123,8 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
       {"max_requests_per_job", "9", "9", number(&Config::max_requests_per_job)},
       {"max_total_queued_requests", "9", "9", number(&Config::max_total_queued_requests)},
       {"max_batch_file_bytes", "9", "9", number(&Config::max_batch_file_bytes)},
+      {"webhook_allow", "[\"hooks.internal\", \"10.0.0.0/8\"]", "hooks.internal,10.0.0.0/8",
+       [&](const Config& c) { return list(c.webhook_allow); }},
       {"completion_windows", "[\"24h\", \"5s\"]", "24h,5s",
        [](const Config& c) {
          std::string all;
@@ -264,6 +266,7 @@ TEST_F(ConfigTest, ARefusalNamesTheKeyWhereItCameFromAndWhatIsAllowed) {
       {"max_batch_file_bytes = 0\n", {"max_batch_file_bytes", "1 to"}},
       {"completion_windows = [\"24h\", \"5\"]\n", {"completion_windows", "24h, 30m or 5s"}},
       {"completion_windows = \",\"\n", {"completion_windows", "24h, 30m or 5s"}},
+      {"webhook_allow = [\"10.0.0.0/99\"]\n", {"webhook_allow", "10.0.0.0/8"}},
       {"completion_windows = \"0h\"\n", {"completion_windows", "1 to"}},
       {"slots = \n", {"given.toml:1"}},
       {"a = 1\na = 2\n", {"given.toml:2"}},

@@ -83,7 +83,7 @@ Task<> Deliveries::run() {
       // What is due and was not claimed waits for the end of an attempt, which wakes us.
       due = co_await db_.read([&](Store& store) { return Outbox(store).next_due(now); });
     }
-    Moment until = std::min(purge_at, asked + options_.look_after);
+    Moment until = std::min(purge_at, asked + kLookAfter);
     if (due) until = std::min(until, asked + (*due - now));
     co_await wake_.wait_until(clock_, until);
   }

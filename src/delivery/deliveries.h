@@ -12,13 +12,13 @@ namespace penstock {
 class Deliveries {
  public:
   static constexpr std::int64_t kAtOnce = 64, kPerDestination = 2;
+  static constexpr Millis kLookAfter{5'000};  // at the latest: others may have put something in, or died
   static constexpr Millis kDeliveredKept = std::chrono::days(30), kDeadKept = std::chrono::days(90);
 
   struct Options {
-    std::string process;                // this one's name on what it holds
-    std::vector<std::string> sinks;     // those of other names are left to processes that have them
-    Millis look_after{3'600'000};       // at the latest: others may have put something in, or died
-    std::function<double()> draw = {};  // from 0 to before 1; empty: at random
+    std::string process;                  // this one's name on what it holds
+    std::vector<std::string> sinks = {};  // those of other names are left to processes that have them
+    std::function<double()> draw = {};    // from 0 to before 1; empty: at random
   };
 
   Deliveries(asio::io_context& loop, Clock& clock, Db& db, Options options);

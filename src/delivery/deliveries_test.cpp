@@ -128,8 +128,9 @@ TEST_F(DeliveriesTest, ItWakesItselfWhenAnAttemptFallsDue) {
   add("wh_1");
   ASSERT_TRUE(until("wh_1", DeliveryStatus::pending, 1));
   world.outcomes.clear();
-  ASSERT_TRUE(has_alarm_in(5250ms));
-  clock.advance(5250ms);
+  clock.advance(5s);
+  ASSERT_TRUE(has_alarm_in(250ms));
+  clock.advance(250ms);
   EXPECT_TRUE(until("wh_1", DeliveryStatus::delivered, 2));
 }
 
@@ -202,9 +203,9 @@ TEST_F(DeliveriesTest, WhatADeadProcessWasAtIsTakenOver) {
     Outbox(store).claim("dead", 1, 1, clock.now());
   }));
   deliveries->start();
-  ASSERT_TRUE(has_alarm_in(1h)) << "it sees nothing to do";
+  ASSERT_TRUE(has_alarm_in(Deliveries::kLookAfter)) << "it sees nothing to do";
   run_task(loop, db.write([&](Store& store) { store.bury("dead"); }));
-  clock.advance(1h);
+  clock.advance(Deliveries::kLookAfter);
   EXPECT_TRUE(until("wh_1", DeliveryStatus::delivered, 2));
 }
 
@@ -233,7 +234,7 @@ TEST_F(DeliveriesTest, OldOnesAreRemoved) {
   deliveries->start();
   add("wh_1");
   ASSERT_TRUE(until("wh_1", DeliveryStatus::delivered, 1));
-  ASSERT_TRUE(has_alarm_in(1h));
+  ASSERT_TRUE(has_alarm_in(Deliveries::kLookAfter));
   clock.advance(Deliveries::kDeliveredKept);
   EXPECT_TRUE(run_until(loop, [&] {
     const auto left = run_task(loop, db.read([&](Store& store) { return Outbox(store).of_batches({{"batch_1"}}); }));

@@ -33,7 +33,8 @@ std::string base64(std::string_view bytes) {
 
 std::optional<std::string> from_base64(std::string_view text) {
   const auto digits = std::min(text.find('='), text.size());
-  if (text.empty() || text.size() % 4 != 0 || text.size() - digits > 2) return std::nullopt;
+  const bool pads_at_the_end = text.find_first_not_of('=', digits) == std::string_view::npos;
+  if (text.empty() || text.size() % 4 != 0 || text.size() - digits > 2 || !pads_at_the_end) return std::nullopt;
   std::string out(text.size(), '\0');
   const int size =
       ::EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),

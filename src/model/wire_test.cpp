@@ -178,7 +178,7 @@ TEST(BatchJsonTest, ANewBatchHasEveryKeyAndNullWhereNothingIsKnown) {
     "request_counts": {"total": 0, "completed": 0, "failed": 0},
     "usage": {"input_tokens": 0, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 0,
               "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 0},
-    "metadata": null})"));
+    "metadata": null, "webhook": null, "sinks": null, "deliveries": []})"));
 }
 
 TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
@@ -205,7 +205,26 @@ TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
   batch.errors = {{.code = "c", .message = "m", .param = "p", .line = 3},
                   {.code = "d", .message = "n", .param = {}, .line = {}}};
   batch.error_total = 170;
-  const std::string text = to_json(batch, QueuePlace{3, kNow, at(3601), 2.5});
+  batch.webhook = R"({"url":"http://a","secret":"never shown","events":["batch.failed"]})";
+  Delivery told;
+  told.id = {"wh_1"};
+  told.batch_id = batch.id;
+  told.receiver = R"({"url":"http://a","secret":"never shown"})";
+  told.event = "batch.failed";
+  told.attempts = 2;
+  told.last_error = "answered 500";
+  told.created_at = kNow;
+  told.next_at = at(9);
+  Delivery brought = told;
+  brought.id = {"wh_2"};
+  brought.kind = DeliveryKind::sink;
+  brought.receiver = R"({"name":"lake"})";
+  brought.status = DeliveryStatus::delivered;
+  brought.last_error.reset();
+  brought.ended_at = at(10);
+  brought.position = 70;
+  batch.sinks = R"([{"name":"lake"},{"url":"https://h/in"}])";
+  const std::string text = to_json(batch, QueuePlace{3, kNow, at(3601), 2.5}, {told, brought});
   EXPECT_EQ(json::parse(text), json::parse(R"({
     "id": "batch_1", "object": "batch", "endpoint": "/v1/embeddings", "model": "m",
     "errors": {"object": "list", "total": 170, "data": [
@@ -222,7 +241,15 @@ TEST(BatchJsonTest, EveryFieldStandsUnderItsOwnName) {
     "request_counts": {"total": 9, "completed": 6, "failed": 3},
     "usage": {"input_tokens": 10, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 20,
               "output_tokens_details": {"reasoning_tokens": 8}, "total_tokens": 30},
-    "metadata": {"b": "2", "a": "1"}})"));
+    "metadata": {"b": "2", "a": "1"},
+    "webhook": {"url": "http://a", "events": ["batch.failed"]}, "sinks": ["lake", {"url": "https://h/in"}],
+    "deliveries": [
+      {"id": "wh_1", "object": "delivery", "batch_id": "batch_1", "kind": "webhook", "event": "batch.failed",
+       "url": "http://a", "sink": null, "status": "pending", "attempts": 2, "bytes_delivered": null, "last_error": "answered 500",
+       "created_at": 1764000000, "next_attempt_at": 1764000009, "delivered_at": null},
+      {"id": "wh_2", "object": "delivery", "batch_id": "batch_1", "kind": "sink", "event": "batch.failed",
+       "url": null, "sink": "lake", "status": "delivered", "attempts": 2, "bytes_delivered": 70, "last_error": null,
+       "created_at": 1764000000, "next_attempt_at": null, "delivered_at": 1764000010}]})"));
   EXPECT_NE(text.find(R"("metadata":{"b":"2","a":"1"})"), std::string::npos) << "the client's order is lost";
 }
 

@@ -37,8 +37,9 @@ class OutboxTest : public testing::TestWithParam<Driver> {
     return batch.id;
   }
   std::vector<Delivery> end(const BatchId& id) {
+    const File output{{"file-" + id.value}, "out.jsonl", "batch_output", 1, kNow, std::nullopt};
     EXPECT_TRUE(store.start_batch(id, "m", 0));
-    EXPECT_TRUE(store.finish_batch(id, in_progress, {completed, std::nullopt, std::nullopt, {}}, kNow));
+    EXPECT_TRUE(store.finish_batch(id, in_progress, {completed, output, std::nullopt, {}}, kNow));
     return outbox.of_batches({id});
   }
   Delivery add(const std::string& id, const std::string& destination = "a:80", Timestamp next = kNow) {

@@ -5,7 +5,7 @@ the API, and changes nothing:
     audit.py --data DIR [--database URL] [--blobs DIR] [--url URL [--key KEY] | --crashed]
 
 It prints a line for each fault and exits with 1 when there is one. On a server at work what is half done at the moment
-can look like a fault: look again. Files that were deleted are not missed.
+can look like a fault: look again. Files that were deleted are not missed; deliveries that were are.
 """
 
 import argparse
@@ -94,12 +94,13 @@ class Audit:
         self.batches = {row["id"]: row for row in db.rows("SELECT * FROM batches ORDER BY seq DESC")}
         self.uploads = {row["id"]: row for row in db.rows("SELECT * FROM uploads")}
         self.parts = {row["id"]: row for row in db.rows("SELECT * FROM upload_parts")}
+        self.deliveries = db.rows("SELECT * FROM deliveries ORDER BY seq")
 
     def faults(self, url, crashed, littered, key):
         yield from self.of_database()
         yield from self.of_blobs(littered)
         for batch in self.batches.values():
-            for check in (self.of_state, self.of_spans, self.of_lines):
+            for check in (self.of_state, self.of_spans, self.of_lines, self.of_deliveries):
                 yield from (f"{batch['id']} ({batch['status']}): {fault}" for fault in check(batch))
         if not crashed:
             yield from self.of_leases(url)
@@ -267,6 +268,30 @@ class Audit:
         if whole and (lost := set(range(batch["total"])) - set(counts)):
             yield f"requests have no line: {some(names[index] if names else index for index in lost)}"
 
+    def of_deliveries(self, batch):
+        """Whom it named for its end has one delivery of that; before it nobody has any."""
+        found = [row for row in self.deliveries if row["batch_id"] == batch["id"]]
+        if batch["status"] not in ENDS:
+            if found:
+                yield f"{len(found)} are to be told of its end already"
+            return
+        for row in found:
+            if (row["ended_ms"] is None) != (row["status"] == "pending"):
+                yield f"{row['id']} is {row['status']} and ended at {row['ended_ms']}"
+            if row["event"] != f"batch.{batch['status']}":
+                yield f"{row['id']} tells of {row['event']}"
+        told = Counter(row["receiver"] for row in found)
+        if twice := [receiver for receiver, count in told.items() if count > 1]:
+            yield f"these are told twice: {some(twice)}"
+        webhook = json.loads(batch["webhook"] or "{}")
+        urls = {webhook["url"]} if f"batch.{batch['status']}" in webhook.get("events", ()) else set()
+        urls |= {json.loads(batch["metadata"] or "{}").get("webhook_url") or ""} - {""}
+        if untold := urls - {json.loads(receiver).get("url") for receiver in told}:
+            yield f"these are not told: {some(untold)}"
+        sinks = json.loads(batch["sinks"] or "[]") if batch["output_file_id"] or batch["error_file_id"] else []
+        if missed := [sink for sink in sinks if sink not in map(json.loads, told)]:
+            yield f"these are not brought its results: {some(missed)}"
+
     def content(self, name):
         """The bytes of a file; None when it was deleted, or its blob is gone, which is a fault of its own."""
         path = self.blobs / name
@@ -285,6 +310,9 @@ class Audit:
         alive = {row["id"] for row in self.db.rows("SELECT id FROM processes WHERE alive = 1")}
         if alive and not url:
             yield f"nothing runs, and these say that they live: {some(alive)}"
+        for row in self.deliveries:
+            if row["owner"] and row["owner"] not in alive:
+                yield f"{row['owner']} holds {row['id']} and is dead"
         for row in self.db.rows(
             "SELECT owner, COUNT(*) AS spans FROM spans WHERE entries > completed + failed AND owner IS NOT NULL GROUP BY owner"
         ):

@@ -46,7 +46,7 @@ def scene(new_module_server, tmp_path_factory):
         ids = SimpleNamespace(url=server.url, folder=tmp_path_factory.mktemp("copy"))
 
         engine.refused = {"Say hello to bad."}
-        done = finished(client, create_batch(client, ask("a", "b", "c", "bad")))
+        done = finished(client, create_batch(client, ask("a", "b", "c", "bad"), metadata={"webhook_url": "nowhere"}))
         ids.done, ids.input, ids.output, ids.error = done.id, done.input_file_id, done.output_file_id, done.error_file_id
         engine.refused = set()
         retry = httpx2.post(f"{server.url}/v1/batches/{done.id}/retry").json()["id"]
@@ -189,6 +189,32 @@ DAMAGES = {
     "late": (of_batch("half", "expires_ms = created_ms - 61000"), r"it should have ended \d+ s ago"),
     "a dead owner": (sql("UPDATE spans SET owner = 'worker_0'"), "worker_0 holds 1 spans and is dead"),
     "a dead driver": (of_batch("half", "driver = 'server_0'"), "in_progress.*server_0 sees to it and is dead"),
+    # deliveries
+    "an end that is not told": (sql("DELETE FROM deliveries WHERE batch_id = :done"), "these are not told: nowhere"),
+    "an end that is told twice": (
+        sql(
+            "INSERT INTO deliveries (id, project, batch_id, kind, receiver, destination, event, body, status, next_ms,"
+            " created_ms, ended_ms) SELECT 'wh_0', project, batch_id, kind, receiver, destination, event, body, status,"
+            " next_ms, created_ms, ended_ms FROM deliveries WHERE batch_id = :done"
+        ),
+        "these are told twice: .*nowhere",
+    ),
+    "an end told too early": (
+        sql("UPDATE deliveries SET batch_id = :half WHERE batch_id = :done"),
+        "in_progress.*1 are to be told of its end already",
+    ),
+    "another event": (
+        sql("UPDATE deliveries SET event = 'batch.failed' WHERE batch_id = :done"),
+        "wh_.* tells of batch.failed",
+    ),
+    "a delivery without its end": (
+        sql("UPDATE deliveries SET status = 'pending' WHERE batch_id = :done"),
+        "wh_.* is pending and ended at",
+    ),
+    "a delivery of a dead owner": (
+        sql("UPDATE deliveries SET owner = 'server_0' WHERE batch_id = :done"),
+        "server_0 holds wh_.* and is dead",
+    ),
     # blobs and rows
     "a blob of nobody": (write("file-0"), "blobs without a row: file-0"),
     "a plan of nobody": (write("plan-file-0"), "blobs without a row: plan-file-0"),

@@ -33,6 +33,8 @@ parts.values = {parts}
 batches.values = {batches}
 projects.values = {projects}
 keys.values = {keys}
+endpoints.values = {endpoints}
+deliveries.values = {deliveries}
 [[operations]]
 include-path-regex = "^/v1/files/"
 parameters = {{ "path.id" = {{ dictionary = "files", probability = 0.5 }} }}
@@ -48,6 +50,12 @@ parameters = {{ "path.id" = {{ dictionary = "projects", probability = 0.5 }} }}
 [[operations]]
 include-path-regex = "^/v1/organization/api_keys/"
 parameters = {{ "path.id" = {{ dictionary = "keys", probability = 0.5 }} }}
+[[operations]]
+include-path-regex = "^/v1/webhook_endpoints/"
+parameters = {{ "path.id" = {{ dictionary = "endpoints", probability = 0.5 }} }}
+[[operations]]
+include-path-regex = "^/v1/deliveries/"
+parameters = {{ "path.id" = {{ dictionary = "deliveries", probability = 0.5 }} }}
 [[operations]]
 include-operation-id = "getEvents"
 max-stream-events = 1
@@ -67,15 +75,19 @@ def server(new_server):
 
 
 def some_of_everything(client):
-    """Ids to name: batches that are completed and failed, their files, uploads with parts, projects and keys."""
+    """Ids to name: batches that are completed and failed, their files, uploads with parts, who was to be told, projects and
+    keys."""
+    nowhere = {"name": "nowhere", "url": "http://localhost:1/", "event_types": ["batch.completed", "batch.failed"]}
+    endpoints = [client.webhooks.create(**nowhere).id for _ in range(5)]
     batches = [finished(client, create_batch(client, [line("one", {"model": name})])) for name in [MODEL, "unknown"] * 3]
     files = [batch.output_file_id or batch.input_file_id for batch in batches] + [upload(client, b"{}\n").id for _ in range(5)]
     uploads = [client.uploads.create(filename="a.jsonl", purpose="batch", bytes=3, mime_type="any").id for _ in range(5)]
     parts = [client.uploads.parts.create(one, data=b"{}\n").id for one in uploads]
     projects = [client.admin.organization.projects.create(name="a project").id for _ in range(5)]
+    deliveries = [one["id"] for one in client.get("/deliveries", cast_to=object)["data"]]
     keys = [client.post("/organization/api_keys", cast_to=dict, body={"name": "a key"})["id"] for _ in range(5)]
     ids = {"batches": [batch.id for batch in batches], "files": files, "uploads": uploads, "parts": parts}
-    return ids | {"projects": projects, "keys": keys}
+    return ids | {"endpoints": endpoints, "deliveries": deliveries, "projects": projects, "keys": keys}
 
 
 def test_served_description_is_the_source_with_the_version(server, tmp_path):
