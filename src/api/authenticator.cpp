@@ -34,7 +34,9 @@ bool are_same(const std::string& a, const std::string& b) {
 }  // namespace
 
 Task<Result<Principal>> Authenticator::authenticate(const Request& request) {
-  const bool open = co_await is_open();
+  const auto key = bearer_key(request);
+  const bool is_key = key && is_key_text(*key);
+  const bool open = co_await is_open(is_key);
   if (open) {
     if (!insecure_) {
       auto foreign = refuse_foreign(request.headers.find("host"), request.headers.find("origin"), cors_origins_);
@@ -44,14 +46,13 @@ Task<Result<Principal>> Authenticator::authenticate(const Request& request) {
     everybody.scopes.set();
     co_return everybody;
   }
-  const auto key = bearer_key(request);
   if (!key) {
     co_return unauthorized(
         "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
         "(i.e. Authorization: Bearer YOUR_KEY).");
   }
   const Error wrong = unauthorized("Incorrect API key provided: it is unknown, was revoked or has expired.");
-  if (!is_key_text(*key)) co_return wrong;
+  if (!is_key) co_return wrong;
   const std::string hash = key_hash(*key);
   const auto known = co_await look_up(hash);
   const Timestamp now = clock_.now();
@@ -60,10 +61,10 @@ Task<Result<Principal>> Authenticator::authenticate(const Request& request) {
   co_return Principal{known->key.project, known->key.id, known->key.scopes};
 }
 
-Task<bool> Authenticator::is_open() {
+Task<bool> Authenticator::is_open(bool ask) {
   const Moment now = clock_.monotonic();
   if (has_keys_) co_return false;
-  if (had_none_at_ && now - *had_none_at_ < kBelieved) co_return true;
+  if (!ask && had_none_at_ && now - *had_none_at_ < kBelieved) co_return true;
   const bool has_keys = co_await db_.read([](Store& store) { return Access(store).has_keys(); });
   if (has_keys) {
     has_keys_ = true;

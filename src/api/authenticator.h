@@ -40,7 +40,8 @@ class Authenticator {
     std::optional<KnownKey> key;  // nothing: there is none
   };
 
-  Task<bool> is_open();
+  // `ask`: whatever was believed. Whoever brings a key may have the first one, and must not be taken for everybody.
+  Task<bool> is_open(bool ask);
   Task<std::optional<KnownKey>> look_up(std::string hash);
   void note_use(const std::string& hash, Timestamp now);
 

@@ -95,6 +95,13 @@ TEST_F(AuthenticatorTest, WhoeverIsInsecureTakesThemToo) {
   expect_refused(run_task(loop, insecure.authenticate(request)));
 }
 
+TEST_F(AuthenticatorTest, WhoBringsTheFirstKeyIsKnownAtOnce) {
+  EXPECT_TRUE(ask(""));
+  const std::string key = add("key_1");
+  EXPECT_EQ(ask_with(key).value().key, KeyId{"key_1"});
+  expect_refused(ask(""));
+}
+
 TEST_F(AuthenticatorTest, TheFirstKeyIsHeardOfAfterHalfASecondAndThenForGood) {
   EXPECT_TRUE(ask(""));
   const std::string key = add("key_1");

@@ -116,6 +116,7 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
       {"line_attempts", "9", "9", number(&Config::line_attempts)},
       {"embedding_group", "9", "9", number(&Config::embedding_group)},
       {"stream_answers", "true", "true", [](const Config& c) { return std::string(c.stream_answers ? "yes" : "no"); }},
+      {"insecure", "true", "true", [](const Config& c) { return std::string(c.insecure ? "yes" : "no"); }},
       {"worker", "false", "false", [](const Config& c) { return std::string(c.worker ? "yes" : "no"); }},
       {"accept_when_offline", "true", "true",
        [](const Config& c) { return std::string(c.accept_when_offline ? "yes" : "no"); }},

@@ -12,12 +12,11 @@ import pytest
 
 from description import DESCRIPTION, OPERATIONS
 from fake_engine import MODEL, FakeEngine
-from penstock import create_batch, finished, line, new_key, upload
+from penstock import create_batch, finished, line
 
 pytestmark = pytest.mark.quick
 
 WORD = "xylograph"  # in whatever the owner says or is answered
-SCOPES = "files,batches"
 
 # What an id stands for: in the path, in the query, in the body.
 IN_PATH = {
@@ -125,7 +124,7 @@ class Party:
     """A project with a key of its own."""
 
     def __init__(self, server, name):
-        self.key = new_key(server, name, SCOPES)
+        self.project, self.key = server.make_project(name)
         self.openai = server.client(self.key)
         self.http = httpx2.Client(base_url=server.url, headers={"Authorization": f"Bearer {self.key}"})
 
