@@ -38,6 +38,8 @@ Task<Response> health(Context& c) {
     reasons.push_back(wire::quoted(trouble));
   }
   if (reasons.empty()) co_return json_response(R"({"status":"ok"})");
+  // They name engines and machines.
+  if (!has(c.caller.scopes, Scope::admin)) co_return json_response(R"({"status":"degraded"})");
   co_return json_response(fmt::format(R"({{"status":"degraded","reasons":[{}]}})", fmt::join(reasons, ",")));
 }
 

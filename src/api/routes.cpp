@@ -201,9 +201,19 @@ void add_headers(Response& response, const RequestRate& rate) {
   response.headers.add("x-ratelimit-reset-requests", fmt::format("{}ms", rate.reset.count()));
 }
 
+// Who asks for what everybody may know; nobody in particular where that cannot be told.
+Task<Principal> anybody(Services& services, const Request& request) {
+  try {
+    const auto caller = co_await services.authenticator.authenticate(request);
+    co_return caller ? *caller : Principal{};
+  } catch (const sql::Failure&) {
+    co_return Principal{};
+  }
+}
+
 // Who asks, when that is somebody who may.
 Task<Result<Principal>> authorize(Services& services, const Request& request, Permission permission) {
-  if (permission == Permission::open) co_return Principal{};
+  if (permission == Permission::open) co_return co_await anybody(services, request);
   const auto caller = co_await services.authenticator.authenticate(request);
   if (!caller) co_return caller.error();
   if (const auto scope = needed(permission); scope && !has(caller->scopes, *scope)) {

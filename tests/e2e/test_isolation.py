@@ -12,7 +12,7 @@ import pytest
 
 from description import DESCRIPTION, OPERATIONS
 from fake_engine import MODEL, FakeEngine
-from penstock import create_batch, finished, line
+from penstock import create_batch, finished, line, wait_until
 
 pytestmark = pytest.mark.quick
 
@@ -219,6 +219,19 @@ def test_an_idempotency_key_is_a_projects_own(world):
         sent = party.http.post("/v1/files", files=content, data={"purpose": "batch"}, headers={"Idempotency-Key": "one"})
         made.append(sent.raise_for_status().json()["id"])
     assert made[0] != made[1]
+
+
+def test_health_tells_of_engines_to_who_may_know(new_server):
+    nowhere = "http://127.0.0.1:1"
+    server = new_server("--engine", nowhere, models=())
+
+    def health(key=None):
+        return httpx2.get(f"{server.url}/healthz", headers={"Authorization": f"Bearer {key}"} if key else {}).json()
+
+    wait_until(lambda: nowhere in str(health().get("reasons")), "without keys everybody is told")
+    _, key = server.make_project("one")
+    assert nowhere in str(health(server.place.key)["reasons"])
+    assert health(key) == health("psk_wrong") == health() == {"status": "degraded"}
 
 
 def test_keys_of_a_project_may_not_ask_for_what_admins_may(world):
