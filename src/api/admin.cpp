@@ -173,7 +173,6 @@ Task<Response> revoke_key(Context& c) {
   const Timestamp now = c.services.clock.now();
   const auto key = co_await c.services.db.write([&](Store& store) -> Result<ApiKey> {
     Access access(store);
-    access.lock();
     const auto admins = access.living_admin_keys(now);
     if (admins.size() == 1 && admins.front().id == id) {
       return Error{Error::Kind::conflict,

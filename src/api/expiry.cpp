@@ -10,12 +10,8 @@ namespace penstock {
 namespace {
 
 std::optional<Timestamp> next_expiry(Store& store) {
-  std::optional<Timestamp> next = Access(store).audit_log_begins();
-  if (next) *next += kAuditKept;
-  for (const auto& other : {store.next_upload_expiry(), store.next_file_expiry()}) {
-    if (other && (!next || *other < *next)) next = other;
-  }
-  return next;
+  const auto upload = store.next_upload_expiry(), file = store.next_file_expiry();
+  return upload && file ? std::min(upload, file) : std::max(upload, file);  // nothing is less than any time
 }
 
 // What the server does of itself has no key.
@@ -55,11 +51,24 @@ Expiry::Expiry(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, a
 
 void Expiry::start() {
   tasks_.keep("expiring files and uploads", clock_, [this] { return run(); });
+  tasks_.keep("removing old entries of the audit log", clock_, [this] { return purge_audit_log(); });
 }
 
 Task<> Expiry::stop() {
   tasks_.cancel();
   co_await tasks_.join();
+}
+
+// Nobody minds an hour of a year.
+Task<> Expiry::purge_audit_log() {
+  while (true) {
+    std::int64_t purged = kAuditAtOnce;
+    while (purged == kAuditAtOnce) {
+      purged = co_await db_.write(
+          [&](Store& store) { return Access(store).purge_audit_log(clock_.now() - kAuditKept, kAuditAtOnce); });
+    }
+    co_await sleep_until(clock_, clock_.monotonic() + kLookAgain);
+  }
 }
 
 Task<> Expiry::run() {
@@ -77,7 +86,6 @@ Task<> Expiry::run() {
         for (const EndedUpload& one : expired) {
           note(store, now, one.upload.project, "upload.expired", one.upload.id.value);
         }
-        Access(store).purge_audit_log(now - kAuditKept, kAuditAtOnce);
         return expired;
       });
       for (const EndedUpload& one : uploads) {
@@ -93,7 +101,7 @@ Task<> Expiry::run() {
         log::info("file {}: expired", file.id.value);
         co_await blocking(io_, [&] { remove_file(blobs_, file.id); });
       }
-      if (on_removed) on_removed();
+      if (on_removed && !(uploads.empty() && files.empty())) on_removed();
     }
   }
 }

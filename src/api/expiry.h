@@ -27,6 +27,7 @@ class Expiry {
 
  private:
   Task<> run();
+  Task<> purge_audit_log();
 
   Clock& clock_;
   Db& db_;

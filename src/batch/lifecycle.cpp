@@ -10,6 +10,7 @@ namespace penstock {
 namespace {
 
 constexpr std::int64_t kPurgeAtOnce = 64;
+constexpr Millis kSparePeriod{60'000};  // engines lose what they have of prompts that are still to come, too
 constexpr Millis kForgetPeriod{1'000};  // at most so often, since that stops the database for a moment
 constexpr Millis kLeaveSlack{2'000};    // for other workers to say that their lines have ended
 
@@ -58,6 +59,7 @@ Task<> Lifecycle::adopt() {
 }
 
 void Lifecycle::start(const BatchId& id) {
+  if (stopping_) return;  // it stays ours until we are buried
   const bool is_new = changed_.try_emplace(id, loop_).second;
   if (is_new) tasks_.keep("batch", clock_, [this, id] { return drive(id); });
 }
@@ -85,6 +87,7 @@ void Lifecycle::set_paused(const BatchId& id, bool paused) {
 }
 
 Task<> Lifecycle::stop() {
+  stopping_ = true;
   tasks_.cancel();
   co_await tasks_.join();
 }
@@ -241,7 +244,7 @@ Task<> Lifecycle::watch() {
       if (state && state->status == BatchStatus::in_progress) {
         if (pauses == pauses_ && state->paused != dispatcher_->is_paused(id))
           dispatcher_->set_paused(id, state->paused);
-      } else if (!changed_.contains(id) && leaving_.insert(id).second) {
+      } else if (!stopping_ && !changed_.contains(id) && leaving_.insert(id).second) {
         tasks_.keep("leaving a batch", clock_, [this, id] { return leave(id); });
       }
     }
@@ -312,8 +315,7 @@ Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
 }
 
 void Lifecycle::forget_deleted() {
-  engines_.spare_disk();  // an engine may keep what it made of a prompt
-  to_forget_ = true;
+  to_forget_ = to_spare_ = true;
   ended_.notify();
 }
 
@@ -334,10 +336,18 @@ Task<> Lifecycle::purge() {
       const bool forgotten = co_await db_.forget_deleted();
       if (!forgotten) to_forget_ = true;
     }
+    if (to_spare_ && asked >= spare_at_) {
+      spare_at_ = asked + kSparePeriod;
+      to_spare_ = false;
+      engines_.spare_disk();
+    }
     const Moment next = asked + (ended ? *ended - due : kResultsKept);  // others may end batches and go
     bool is_due = false;
     while (!is_due) {
-      const bool told = co_await ended_.wait_until(clock_, to_forget_ ? std::min(next, forget_at_) : next);
+      Moment until = next;
+      if (to_forget_) until = std::min(until, forget_at_);
+      if (to_spare_) until = std::min(until, spare_at_);
+      const bool told = co_await ended_.wait_until(clock_, until);
       is_due = !told || !ended || to_forget_;  // behind the first end no later one matters
     }
   }

@@ -82,6 +82,9 @@ class Lifecycle {
   Event ended_;                       // some batch has, or something was deleted
   bool to_forget_ = true;             // something was deleted, by an earlier process perhaps
   Moment forget_at_{};                // not before
+  bool to_spare_ = false;             // an engine may keep on disk what it made of a prompt that was deleted
+  Moment spare_at_{};
+  bool stopping_ = false;  // what comes back from the database begins nothing any more
   Event looking_;
   asio::thread_pool pool_{1};  // validation and assembly: one batch's at a time
   TaskGroup tasks_;

@@ -17,6 +17,7 @@
 #include "engine/http_engine.h"
 #include "model/wire.h"
 #include "net/address.h"
+#include "net/loopback.h"
 #include "net/tls.h"
 #include "sql/postgres_address.h"
 
@@ -41,9 +42,7 @@ std::optional<asio::ip::address> parse_address(const std::string& host) {
 
 // Only this machine has it; a unix socket has no host.
 bool is_local(const std::string& host) {
-  if (host.empty() || host.starts_with('/') || host == "localhost") return true;
-  const auto address = parse_address(host);
-  return address && address->is_loopback();
+  return host.empty() || host.starts_with('/') || is_loopback(host);
 }
 
 // Names that no public zone has, and addresses that are not public.
@@ -273,6 +272,8 @@ std::vector<std::string> secrets_in(const Config& config) {
   for (const SinkOptions& sink : config.sinks) {
     if (const auto* http = std::get_if<HttpSinkOptions>(&sink.to)) {
       for (const auto& [name, value] : http->headers) secrets.push_back(value);
+      if (const std::string& target = http->url.target; target.find('?') != std::string::npos)
+        secrets.push_back(target);
     } else if (const auto* postgres = std::get_if<PostgresSinkOptions>(&sink.to)) {
       secrets.push_back(sql::read_address(postgres->url).password);
     }

@@ -27,7 +27,7 @@ Config listening(const std::string& host) {
 }
 
 TEST(DoctorTest, WhatOtherMachinesReachNeedsKeysAndTls) {
-  for (const char* host : {"127.0.0.1", "::1", "localhost", "127.8.9.1"}) {
+  for (const char* host : {"127.0.0.1", "::1", "[::1]", "localhost", "127.8.9.1"}) {
     EXPECT_EQ(check_listen(listening(host), false).level, ok) << host;
   }
   for (const char* host : {"0.0.0.0", "::", "192.0.2.1", "10.0.0.1", "example.com"}) {

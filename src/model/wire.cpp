@@ -5,7 +5,6 @@
 #include <simdjson.h>
 
 #include "model/json_fields.h"
-#include "model/wire_parts.h"
 #include "model/wire_webhooks.h"
 
 namespace penstock::wire {

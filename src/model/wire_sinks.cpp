@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "model/wire_parts.h"
+#include "model/json_fields.h"
 
 namespace penstock::wire {
 

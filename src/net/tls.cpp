@@ -57,8 +57,10 @@ error_code TlsConnection::judge(int result) {
       wanted_ = Socket::wait_write;
       return asio::error::would_block;
     case SSL_ERROR_SYSCALL:
+      failed_ = true;
       return errno == 0 ? error_code(asio::error::eof) : error_code(errno, boost::system::system_category());
     case SSL_ERROR_SSL: {
+      failed_ = true;
       const unsigned long error = ::ERR_peek_last_error();
       plain_http_ = ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_HTTP_REQUEST;
       return {static_cast<int>(error), asio::error::get_ssl_category()};
@@ -96,6 +98,10 @@ Task<std::size_t> TlsConnection::read_some(std::span<char> room, error_code& err
     if (error == asio::error::would_block) error = co_await wait();
   }
   co_return 0;
+}
+
+void TlsConnection::end() {
+  if (!failed_) ::SSL_shutdown(ssl_.get());
 }
 
 error_code TlsConnection::write_now(std::span<asio::const_buffer> buffers) {

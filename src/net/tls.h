@@ -13,7 +13,7 @@
 namespace penstock {
 
 // One connection: OpenSSL straight on its non-blocking socket, which must outlive this. After an error it can only be
-// destroyed.
+// ended and destroyed.
 class TlsConnection {
  public:
   TlsConnection(SSL_CTX& context, Socket& socket);
@@ -28,8 +28,9 @@ class TlsConnection {
   error_code write_now(std::span<asio::const_buffer> buffers);
   Task<error_code> write_some(std::span<asio::const_buffer> buffers);
 
-  // Says that no more follows, so that the far side can tell an end from a break. Waits for nothing.
-  void end() { ::SSL_shutdown(ssl_.get()); }
+  // Says that no more follows, so that the far side can tell an end from a break; nothing after an error. Waits for
+  // nothing.
+  void end();
 
  private:
   // What the last call, which returned `result`, needs before it can be repeated: nothing when it has failed.
@@ -39,7 +40,7 @@ class TlsConnection {
   std::unique_ptr<SSL, decltype(&::SSL_free)> ssl_;
   Socket& socket_;
   Socket::wait_type wanted_ = Socket::wait_read;
-  bool plain_http_ = false;
+  bool plain_http_ = false, failed_ = false;
 };
 
 // The certificate of a server and its key, out of PEM files: the certificate, behind it those that vouch for it; the

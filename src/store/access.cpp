@@ -26,7 +26,7 @@ Project read_project(const sql::Row& row) {
 
 // In queries of api_keys k.
 constexpr const char* kKeyColumns =
-    "k.id, k.project, k.name, k.hint, k.scopes, k.created_ms, k.expires_ms, k.revoked_ms, k.last_used_ms";
+    "k.id, k.project, k.name, k.hint, k.scopes, k.created_ms, k.expires_ms, k.revoked_ms, k.rotated_ms, k.last_used_ms";
 
 Scopes read_scopes(std::string_view text) {
   std::vector<std::string> words;
@@ -47,7 +47,8 @@ ApiKey read_key(const sql::Row& row) {
           .created_at = from_ms(row.integer(5)),
           .expires_at = time_at(row, 6),
           .revoked_at = time_at(row, 7),
-          .last_used_at = time_at(row, 8)};
+          .rotated_at = time_at(row, 8),
+          .last_used_at = time_at(row, 9)};
 }
 
 }  // namespace
@@ -122,7 +123,7 @@ std::optional<KnownKey> Access::find_key_by_hash(const std::string& hash) {
                            " WHERE k.hash = $1",
                            kKeyColumns),
                {hash}, [&](const sql::Row& row) {
-                 key = KnownKey{read_key(row), std::string(row.text(9)), !row.is_null(10)};
+                 key = KnownKey{read_key(row), std::string(row.text(10)), !row.is_null(11)};
                });
   return key;
 }
@@ -143,7 +144,7 @@ std::vector<ApiKey> Access::living_admin_keys(Timestamp now) {
   lock();
   std::vector<ApiKey> living;
   sql_.execute(fmt::format("SELECT {} FROM api_keys k JOIN projects p ON p.id = k.project"
-                           " WHERE p.archived_ms IS NULL AND k.revoked_ms IS NULL",
+                           " WHERE p.archived_ms IS NULL AND k.revoked_ms IS NULL AND k.rotated_ms IS NULL",
                            kKeyColumns),
                {}, [&](const sql::Row& row) {
                  ApiKey key = read_key(row);
@@ -167,12 +168,20 @@ Result<ApiKey> Access::rotate_key(const KeyId& old, ApiKey made, const std::stri
     return Error{Error::Kind::conflict,
                  fmt::format("The API key {} was revoked or has expired; make another one.", old.value)};
   }
+  if (key->rotated_at) {
+    return Error{
+        Error::Kind::conflict,
+        fmt::format("The API key {} was rotated already. Rotate the one that took its place, or revoke that and "
+                    "make another one.",
+                    old.value)};
+  }
   made.project = key->project;
   made.name = key->name;
   made.scopes = key->scopes;
   if (key->expires_at) made.expires_at = now + (*key->expires_at - key->created_at);
   const auto inserted = insert_key(made, hash);
   if (!inserted) return inserted.error();
+  set_end("rotated_ms", old, now);
   set_end("expires_ms", old, std::min(now + overlap, key->expires_at.value_or(Timestamp::max())));
   return made;
 }
@@ -241,14 +250,8 @@ Page<AuditEntry> Access::audit_log(const AuditQuery& query) {
   return page;
 }
 
-std::optional<Timestamp> Access::audit_log_begins() {
-  std::optional<Timestamp> first;
-  sql_.execute("SELECT MIN(at_ms) FROM audit_log", {}, [&](const sql::Row& row) { first = time_at(row, 0); });
-  return first;
-}
-
-void Access::purge_audit_log(Timestamp made_by, std::int64_t limit) {
-  sql_.execute(
+std::int64_t Access::purge_audit_log(Timestamp made_by, std::int64_t limit) {
+  return sql_.execute(
       "DELETE FROM audit_log WHERE seq IN (SELECT seq FROM audit_log WHERE at_ms <= $1 ORDER BY at_ms LIMIT $2"
       " /*PG FOR UPDATE SKIP LOCKED*/)",
       {to_ms(made_by), limit});

@@ -16,10 +16,10 @@ struct AuditEntry {
   Timestamp at{};
   ProjectId project;
   std::optional<KeyId> key = {};  // nothing: without a key, on the machine itself, or by the server of itself
-  std::string action;        // "batch.created", …
+  std::string action;             // "batch.created", …
   std::string object_id;
   std::string request_id = {};  // empty: no request was it
-  std::int64_t seq = 0;    // its place, which the log gives it
+  std::int64_t seq = 0;         // its place, which the log gives it
 };
 
 // Of the lists, an empty one asks for all.
@@ -59,12 +59,12 @@ class Access {
   std::optional<KnownKey> find_key_by_hash(const std::string& hash);
   // Of one project or of all; the oldest first, with those that live no more.
   std::vector<ApiKey> keys(const std::optional<ProjectId>& project = std::nullopt);
-  // Those with the scope admin that live and that a request could use.
+  // Those with the scope admin that live and that a request could use, but for those that were rotated.
   std::vector<ApiKey> living_admin_keys(Timestamp now);
   // Whether there was ever one: none is removed.
   bool has_keys();
   // `made`, which has an id, a hint and a time of creation, becomes a key like `old`, to live as long as that one was
-  // to; `old` expires after `overlap`. Error not_found, or conflict when it lives no more.
+  // to; `old` expires after `overlap`. Error not_found, or conflict when it lives no more or was rotated already.
   Result<ApiKey> rotate_key(const KeyId& old, ApiKey made, const std::string& hash, Millis overlap);
   // It is as it was when it was revoked already. Error not_found.
   Result<ApiKey> revoke_key(const KeyId& id, Timestamp now);
@@ -74,10 +74,8 @@ class Access {
   void audit(const AuditEntry& entry);
   // The newest first.
   Page<AuditEntry> audit_log(const AuditQuery& query);
-  // When the oldest entry was made.
-  std::optional<Timestamp> audit_log_begins();
-  // Removes up to `limit` entries that were made by then.
-  void purge_audit_log(Timestamp made_by, std::int64_t limit);
+  // Removes up to `limit` entries that were made by then, and tells how many.
+  std::int64_t purge_audit_log(Timestamp made_by, std::int64_t limit);
 
  private:
   void set_end(const char* column, const KeyId& id, Timestamp at);

@@ -162,6 +162,19 @@ TEST_P(AccessTest, RotationLetsNoKeyLiveLongerAndNoneRiseAgain) {
   EXPECT_EQ(access.keys().size(), 2u);
 }
 
+TEST_P(AccessTest, AKeyIsRotatedOnceAndCountsForNoAdministratorFromThenOn) {
+  add(make("key_1", {"admin"}));
+  ApiKey made;
+  made.id = {"key_2"};
+  made.created_at = kNow + kHour;
+  ASSERT_TRUE(access.rotate_key({"key_1"}, made, "hash 2", kHour));
+  EXPECT_EQ(admins(kNow + kHour), (std::vector<std::string>{"key_2"}));
+  made.id = {"key_3"};
+  EXPECT_EQ(access.rotate_key({"key_1"}, made, "hash 3", kHour).error().kind, Error::Kind::conflict);
+  ASSERT_TRUE(access.rotate_key({"key_2"}, made, "hash 3", kHour));
+  EXPECT_EQ(access.find_key({"key_3"}).value().expires_at, std::nullopt);
+}
+
 TEST_P(AccessTest, AdminKeysThatCouldBeUsedAreToldFromThoseThatCouldNot) {
   add_project("proj_1");
   add(make("key_files"));

@@ -53,7 +53,8 @@ Result<void> check_batch(Store& store, const ProjectId& project, std::int64_t li
   std::int64_t active = 0, queued = 0;
   store.connection().execute(
       "SELECT COUNT(*), CAST(COALESCE(SUM(total - (SELECT COALESCE(SUM(completed + failed), 0) FROM spans"
-      " WHERE batch_seq = batches.seq)), 0) AS BIGINT) FROM batches WHERE project = $1 AND " PENSTOCK_UNFINISHED,
+      " WHERE batch_seq = batches.seq)), 0) AS BIGINT) FROM batches WHERE " PENSTOCK_UNFINISHED
+      " AND project || '' = $1",  // so that the index of those that have not ended is used
       {project.value}, [&](const sql::Row& row) {
         active = row.integer(0);
         queued = row.integer(1);

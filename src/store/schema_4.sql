@@ -16,11 +16,14 @@ CREATE TABLE projects (
 -- What was there before, and all that comes without a key.
 INSERT INTO projects (id, name, created_ms) VALUES ('proj_default', 'Default', 0);
 
+-- They are a project's own by now.
+UPDATE idempotency_keys SET key = 'proj_default ' || key;
+
 ALTER TABLE files ADD COLUMN project TEXT NOT NULL DEFAULT 'proj_default';
 ALTER TABLE deleted_files ADD COLUMN project TEXT NOT NULL DEFAULT 'proj_default';
 ALTER TABLE uploads ADD COLUMN project TEXT NOT NULL DEFAULT 'proj_default';
 ALTER TABLE batches ADD COLUMN project TEXT NOT NULL DEFAULT 'proj_default';
-CREATE INDEX files_by_project ON files (project, seq);
+CREATE INDEX files_by_project ON files (project, seq, bytes);  -- their sum is asked for, too
 CREATE INDEX batches_by_project ON batches (project, seq);
 
 -- The name of a file goes with it; an upload that has ended does not keep it.
@@ -37,6 +40,7 @@ CREATE TABLE api_keys (
   created_ms    BIGINT NOT NULL,
   expires_ms    BIGINT,
   revoked_ms    BIGINT,
+  rotated_ms    BIGINT,                    -- another takes its place, and it expires soon
   last_used_ms  BIGINT                     -- to about a minute
 );
 
@@ -102,5 +106,5 @@ CREATE INDEX deliveries_by_project ON deliveries (project, seq);
 ANALYZE sqlite_schema;
 INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
   ('batches', 'batches_by_project', '20000 5000 1'),
-  ('files', 'files_by_project', '40000 10000 1');
+  ('files', 'files_by_project', '40000 10000 1 1');
 ANALYZE sqlite_schema;

@@ -66,6 +66,7 @@ void Store::migrate(std::span<const SchemaScript> scripts) {
   }
   if (version >= ours) return;
 
+  sql_.execute_script("/*PG SET LOCAL statement_timeout = 0;*/");  // a large table takes its time
   std::int64_t oldest = 0;
   for (std::int64_t i = 1; i <= ours; ++i) {
     const SchemaScript& script = scripts[static_cast<std::size_t>(i - 1)];
