@@ -39,16 +39,22 @@ Task<Response> get_delivery(Context& c) {
 }
 
 Task<Response> retry_delivery(Context& c) {
-  const auto delivery = co_await c.services.db.write(
-      [&](Store& store) { return Outbox(store).retry(c.caller.project, {c.id}, c.services.clock.now()); });
+  const auto delivery = co_await c.services.db.write([&](Store& store) {
+    auto done = Outbox(store).retry(c.caller.project, {c.id}, c.services.clock.now());
+    if (done && !done->owner) c.audit(store, "delivery.retried", c.id);
+    return done;
+  });
   if (!delivery) co_return error_response(delivery.error());
   c.services.deliveries.wake();
   co_return json_response(wire::to_json(*delivery));
 }
 
 Task<Response> delete_delivery(Context& c) {
-  const bool removed =
-      co_await c.services.db.write([&](Store& store) { return Outbox(store).remove(c.caller.project, {c.id}); });
+  const bool removed = co_await c.services.db.write([&](Store& store) {
+    const bool done = Outbox(store).remove(c.caller.project, {c.id});
+    if (done) c.audit(store, "delivery.deleted", c.id);
+    return done;
+  });
   if (!removed) co_return error_response(no_such_delivery({c.id}));
   co_return json_response(wire::deleted_delivery({c.id}));
 }

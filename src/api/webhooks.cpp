@@ -10,14 +10,18 @@ namespace {
 constexpr std::int64_t kEndpointsMax = 100;  // of a project: each hears of every batch
 constexpr Millis kOldSecretSigns = std::chrono::hours(24);
 
-// Changes the endpoint of the request in one transaction, and returns it. `change` may run twice.
-Task<Result<WebhookEndpoint>> change_endpoint(Context& c, std::function<void(WebhookEndpoint&)> change) {
+// Changes the endpoint of the request in one transaction, and returns it. `change` says whether it is another one then,
+// and may run twice.
+Task<Result<WebhookEndpoint>> change_endpoint(Context& c, const char* action,
+                                              std::function<bool(WebhookEndpoint&)> change) {
   co_return co_await c.services.db.write([&](Store& store) -> Result<WebhookEndpoint> {
     Outbox outbox(store);
     auto endpoint = outbox.find_endpoint(c.caller.project, {c.id});
     if (!endpoint) return no_such_endpoint({c.id});
-    change(*endpoint);
-    outbox.update_endpoint(*endpoint);
+    if (change(*endpoint)) {
+      outbox.update_endpoint(*endpoint);
+      c.audit(store, action, c.id);
+    }
     return std::move(*endpoint);
   });
 }
@@ -46,6 +50,7 @@ Task<Response> create_endpoint(Context& c) {
           fmt::format("There are {} webhook endpoints already, and no more can be made.", kEndpointsMax), "");
     }
     outbox.insert_endpoint(endpoint);
+    c.audit(store, "webhook_endpoint.created", endpoint.id.value);
     return {};
   });
   if (!inserted) co_return error_response(inserted.error());
@@ -83,24 +88,30 @@ Task<Response> update_endpoint(Context& c) {
     if (!usable) co_return error_response(usable.error());
   }
   const Timestamp now = c.services.clock.now();
-  const auto endpoint = co_await change_endpoint(c, [&](WebhookEndpoint& e) {
+  const auto endpoint = co_await change_endpoint(c, "webhook_endpoint.updated", [&](WebhookEndpoint& e) {
+    bool changed = e.disabled_at.has_value();
     const auto set = [&](auto& field, const auto& value) {
       if (!value || field == *value) return;
       field = *value;
       e.updated_at = now;
+      changed = true;
     };
     set(e.name, asked->name);
     set(e.url, asked->url);
     set(e.event_types, asked->event_types);
     e.disabled_at.reset();
+    return changed;
   });
   if (!endpoint) co_return error_response(endpoint.error());
   co_return json_response(wire::to_json(*endpoint));
 }
 
 Task<Response> delete_endpoint(Context& c) {
-  const bool removed = co_await c.services.db.write(
-      [&](Store& store) { return Outbox(store).remove_endpoint(c.caller.project, {c.id}); });
+  const bool removed = co_await c.services.db.write([&](Store& store) {
+    const bool done = Outbox(store).remove_endpoint(c.caller.project, {c.id});
+    if (done) c.audit(store, "webhook_endpoint.deleted", c.id);
+    return done;
+  });
   if (!removed) co_return error_response(no_such_endpoint({c.id}));
   co_return json_response(wire::deleted_endpoint({c.id}));
 }
@@ -111,7 +122,7 @@ Task<Response> rotate_secret(Context& c) {
   if (!keep_old) co_return error_response(keep_old.error());
   const Timestamp now = c.services.clock.now();
   const std::string secret = new_webhook_secret();
-  const auto endpoint = co_await change_endpoint(c, [&](WebhookEndpoint& e) {
+  const auto endpoint = co_await change_endpoint(c, "webhook_endpoint.secret_rotated", [&](WebhookEndpoint& e) {
     e.old_secret.reset();
     e.old_secret_until.reset();
     if (*keep_old) {
@@ -120,6 +131,7 @@ Task<Response> rotate_secret(Context& c) {
     }
     e.secret = secret;
     e.updated_at = now;
+    return true;
   });
   if (!endpoint) co_return error_response(endpoint.error());
   co_return json_response(wire::to_json(*endpoint, true));

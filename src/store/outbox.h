@@ -48,7 +48,8 @@ class Outbox {
   Result<Page<Delivery>> list(const DeliveryQuery& query);
   // Of all these batches, the oldest first.
   std::vector<Delivery> of_batches(const std::vector<BatchId>& ids);
-  // Due now. A dead one begins anew with its schedule. Error not_found, or conflict when it was delivered.
+  // Due now, unless it is under way. A dead one begins anew with its schedule. Error not_found, or conflict when it was
+  // delivered.
   Result<Delivery> retry(const ProjectId& project, const DeliveryId& id, Timestamp now);
   // False when there is none.
   bool remove(const ProjectId& project, const DeliveryId& id);

@@ -8,6 +8,7 @@ import pytest
 
 from fake_engine import MODEL, FakeEngine
 from penstock import clock_set, create_batch, finished, line, needs_faketime, refused, upload, wait_until
+from receiver import Receiver
 
 SECRET = "thewordthatnobodymayread"
 
@@ -28,6 +29,16 @@ def post(server, path, **options):
     answer = httpx2.post(f"{server.url}/v1/batches/{path}", **options)
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def the_one(client, batch, status):
+    """The batch's only delivery, when it has that status."""
+
+    def found():
+        (delivery,) = client.batches.retrieve(batch.id).deliveries
+        return delivery["status"] == status and delivery
+
+    return wait_until(found, f"it is {status}")
 
 
 @pytest.fixture
@@ -96,6 +107,43 @@ def test_what_holds_up_a_batch_is_in_the_audit_log(new_server):
         assert finished(client, batch).status == "cancelled"
     entries = audit_logs(server, resource_ids=[batch.id])
     assert [entry["type"] for entry in entries] == [f"batch.{one}" for one in ("created", "paused", "resumed", "updated", "cancelled")]
+
+
+def test_what_is_done_to_webhooks_and_deliveries_is_in_the_audit_log(new_server, engine):
+    server = new_server("--engine", engine.url, "--webhook-allow", "127.0.0.1", models=())
+    client = server.client()
+
+    def ask(method, path, status=200):
+        assert httpx2.request(method, f"{server.url}/v1/{path}").status_code == status
+
+    with Receiver(410) as receiver:
+        described = dict(url=f"{receiver.url}&{SECRET}", event_types=["batch.completed"])
+        endpoint = client.webhooks.create(name=SECRET, **described).id
+        batch = finished(client, create_batch(client, [line("one", {"model": MODEL})]))
+        delivery = the_one(client, batch, "dead")["id"]
+        for name in ("enabled again", "enabled again", SECRET):
+            client.webhooks.update(endpoint, name=name)
+        client.webhooks.rotate_secret(endpoint)
+        client.webhooks.test(endpoint, event_type="batch.failed")
+        receiver.status = 200
+        ask("POST", f"deliveries/{delivery}/retry")
+        the_one(client, batch, "delivered")
+    ask("POST", f"deliveries/{delivery}/retry", 409)
+    ask("DELETE", f"deliveries/{delivery}")
+    ask("DELETE", f"deliveries/{delivery}", 404)
+    client.webhooks.delete(endpoint)
+    refused(lambda: client.webhooks.delete(endpoint), status=404)
+    entries = audit_logs(server)
+    assert [one for one in done(entries) if one[1] in (endpoint, delivery)] == [
+        ("webhook_endpoint.created", endpoint),
+        ("webhook_endpoint.updated", endpoint),
+        ("webhook_endpoint.updated", endpoint),
+        ("webhook_endpoint.secret_rotated", endpoint),
+        ("delivery.retried", delivery),
+        ("delivery.deleted", delivery),
+        ("webhook_endpoint.deleted", endpoint),
+    ]
+    assert SECRET not in json.dumps(entries)
 
 
 def test_an_entry_names_the_request(server):
