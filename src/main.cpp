@@ -57,7 +57,7 @@ struct Command {
   }
 };
 
-// Commands on keys and projects, straight on the database.
+// Commands on keys, projects and deliveries, straight on the database.
 class AccessCommands {
  public:
   explicit AccessCommands(CLI::App& app) {
@@ -89,6 +89,20 @@ class AccessCommands {
     add_limits(set);
     add(projects, "archive", "Refuse a project's keys from now on", projects_archive)
         .add_option("id", options_.id, "which project")
+        ->required();
+
+    CLI::App& deliveries = *app.add_subcommand("deliveries", "Look at and see to what webhooks and sinks are sent");
+    deliveries.require_subcommand(1);
+    CLI::App& sent = add(deliveries, "list", "List them, the newest first", deliveries_list);
+    sent.add_option("--status", options_.status, "only pending, delivered or dead ones")
+        ->check(CLI::IsMember({"pending", "delivered", "dead"}));
+    sent.add_option("--batch", options_.batch, "only those of this batch");
+    sent.add_option("--project", options_.project, "only those of this project");
+    add(deliveries, "retry", "Send one now, dead or not", deliveries_retry)
+        .add_option("id", options_.id, "which delivery")
+        ->required();
+    add(deliveries, "delete", "Forget one", deliveries_delete)
+        .add_option("id", options_.id, "which delivery")
         ->required();
   }
 

@@ -28,7 +28,7 @@ int run(const Config& config, const RunOptions& options);
 // go to standard output, words to standard error, and tables of people to standard output too.
 struct AccessOptions {
   bool json = false;
-  std::optional<std::string> id, name, project, scopes, expires, overlap;
+  std::optional<std::string> id, name, project, scopes, expires, overlap, status, batch;
   std::map<std::string, std::string> limits;  // weight, stored_bytes and so on; "none": no limit
 };
 int keys_create(const Config& config, const AccessOptions& options);
@@ -39,6 +39,9 @@ int projects_create(const Config& config, const AccessOptions& options);
 int projects_list(const Config& config, const AccessOptions& options);
 int projects_set(const Config& config, const AccessOptions& options);
 int projects_archive(const Config& config, const AccessOptions& options);
+int deliveries_list(const Config& config, const AccessOptions& options);
+int deliveries_retry(const Config& config, const AccessOptions& options);
+int deliveries_delete(const Config& config, const AccessOptions& options);
 
 // Prints the configured models, one a line.
 int models_list(const Config& config);

@@ -23,18 +23,6 @@ Scopes scopes_of(const std::string& text) {
   return *scopes;
 }
 
-// What a transaction came to. Throws UsageError when that is a refusal.
-template <class T>
-T done(Result<T> result) {
-  if (!result) throw UsageError(result.error().message);
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
-
-void audit(Access& access, const ProjectId& project, const char* action, const std::string& object_id) {
-  access.audit(
-      {.at = wall_clock(), .project = project, .key = {}, .action = action, .object_id = object_id, .request_id = {}});
-}
-
 // The key itself alone goes to standard output, for a shell to catch.
 void tell(const ApiKey& key, const std::string& text, const OperatorDatabase& database, bool json) {
   fmt::print("{}\n", json ? wire::to_json(key, text) : text);
@@ -82,7 +70,7 @@ int change_project(const Config& config, const AccessOptions& options, const cha
          Result<Project> after = change(*before);
          if (!after) return after;
          access.update_project(*after);
-         audit(access, id, action, id.value);
+         audit(store, id, action, id.value);
          return after;
        })),
        options.json);
@@ -119,7 +107,7 @@ int keys_create(const Config& config, const AccessOptions& options) {
   done(database.write([&](Store& store) {
     Access access(store);
     auto inserted = access.insert_key(key, key_hash(text));
-    if (inserted) audit(access, key.project, "api_key.created", key.id.value);
+    if (inserted) audit(store, key.project, "api_key.created", key.id.value);
     return inserted;
   }));
   tell(key, text, database, options.json);
@@ -157,8 +145,8 @@ int keys_rotate(const Config& config, const AccessOptions& options) {
     Access access(store);
     auto result = access.rotate_key(old, made, key_hash(text), overlap);
     if (result) {
-      audit(access, result->project, "api_key.created", made.id.value);
-      audit(access, result->project, "api_key.rotated", old.value);
+      audit(store, result->project, "api_key.created", made.id.value);
+      audit(store, result->project, "api_key.rotated", old.value);
     }
     return result;
   }));
@@ -172,7 +160,7 @@ int keys_revoke(const Config& config, const AccessOptions& options) {
   const ApiKey key = done(database.write([&](Store& store) {
     Access access(store);
     auto result = access.revoke_key(id, wall_clock());
-    if (result) audit(access, result->project, "api_key.revoked", id.value);
+    if (result) audit(store, result->project, "api_key.revoked", id.value);
     return result;
   }));
   if (options.json) fmt::print("{}\n", wire::to_json(key));
@@ -188,7 +176,7 @@ int projects_create(const Config& config, const AccessOptions& options) {
   database.write([&](Store& store) {
     Access access(store);
     access.insert_project(project);
-    audit(access, project.id, "project.created", project.id.value);
+    audit(store, project.id, "project.created", project.id.value);
   });
   tell(project, options.json);
   return kExitOk;

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 
+#include "store/access.h"
 #include "store/schema.h"
 
 namespace penstock {
@@ -38,6 +39,11 @@ OperatorDatabase::OperatorDatabase(const Config& config, bool create) {
 
 Timestamp wall_clock() {
   return std::chrono::floor<Millis>(std::chrono::system_clock::now());
+}
+
+void audit(Store& store, const ProjectId& project, const char* action, const std::string& object_id) {
+  Access(store).audit(
+      {.at = wall_clock(), .project = project, .key = {}, .action = action, .object_id = object_id, .request_id = {}});
 }
 
 std::chrono::seconds parse_duration(std::string_view param, const std::string& text) {

@@ -33,6 +33,16 @@ class OperatorDatabase {
 
 Timestamp wall_clock();
 
+// What a transaction came to. Throws UsageError when that is a refusal.
+template <class T>
+T done(Result<T> result) {
+  if (!result) throw UsageError(result.error().message);
+  if constexpr (!std::is_void_v<T>) return std::move(*result);
+}
+
+// An entry in the audit log, of somebody on the machine.
+void audit(Store& store, const ProjectId& project, const char* action, const std::string& object_id);
+
 // "90d", "24h", "30m" or "0s". `param` is what gave it. Throws UsageError.
 std::chrono::seconds parse_duration(std::string_view param, const std::string& text);
 

@@ -173,23 +173,30 @@ std::optional<Delivery> Outbox::find(const ProjectId& project, const DeliveryId&
   return found;
 }
 
+std::optional<ProjectId> Outbox::project_of(const DeliveryId& id) {
+  std::optional<ProjectId> project;
+  sql_.execute("SELECT project FROM deliveries WHERE id = $1", {id.value},
+               [&](const sql::Row& row) { project = ProjectId{std::string(row.text(0))}; });
+  return project;
+}
+
 Result<Page<Delivery>> Outbox::list(const DeliveryQuery& query) {
   std::int64_t position = kNewest;
   if (query.after) {
     bool known = false;
-    sql_.execute("SELECT seq FROM deliveries WHERE id = $1 AND project = $2", {query.after->value, query.project.value},
-                 [&](const sql::Row& row) {
-                   position = row.integer(0);
-                   known = true;
-                 });
+    sql_.execute("SELECT seq, project FROM deliveries WHERE id = $1", {query.after->value}, [&](const sql::Row& row) {
+      position = row.integer(0);
+      known = !query.project || query.project->value == row.text(1);
+    });
     if (!known) return no_such_delivery(*query.after, "after");
   }
-  std::string statement = fmt::format("SELECT {} FROM deliveries WHERE project = $1 AND seq < $2", kDeliveryColumns);
-  std::vector<sql::Value> values{query.project.value, position};
+  std::string statement = fmt::format("SELECT {} FROM deliveries WHERE seq < $1", kDeliveryColumns);
+  std::vector<sql::Value> values{position};
   const auto also = [&](std::string_view column, std::string_view value) {
     values.emplace_back(value);
     statement += fmt::format(" AND {} = ${}", column, values.size());
   };
+  if (query.project) also("project", query.project->value);
   if (query.status) also("status", to_string(*query.status));
   if (query.batch) also("batch_id", query.batch->value);
   values.emplace_back(query.limit + 1);

@@ -5,7 +5,7 @@
 namespace penstock {
 
 struct DeliveryQuery {
-  ProjectId project = kDefaultProject;
+  std::optional<ProjectId> project = kDefaultProject;  // none: of all of them
   std::optional<DeliveryStatus> status = std::nullopt;
   std::optional<BatchId> batch = std::nullopt;
   std::optional<DeliveryId> after = std::nullopt;
@@ -44,6 +44,8 @@ class Outbox {
   void purge(Timestamp delivered_by, Timestamp dead_by);
 
   std::optional<Delivery> find(const ProjectId& project, const DeliveryId& id);
+  // For those who may see to the deliveries of all.
+  std::optional<ProjectId> project_of(const DeliveryId& id);
   // Newest first. Error not_found when `after` is unknown.
   Result<Page<Delivery>> list(const DeliveryQuery& query);
   // Of all these batches, the oldest first.

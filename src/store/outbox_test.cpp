@@ -253,8 +253,12 @@ TEST_P(OutboxTest, ListsAreOfOneProjectTheNewestFirst) {
   EXPECT_FALSE(outbox.list({.limit = 3}).value().has_more);
   EXPECT_FALSE(outbox.list({.after = DeliveryId{"wh_4"}}));
   EXPECT_FALSE(outbox.find(kDefaultProject, {"wh_4"}));
+  EXPECT_EQ(listed({.project = std::nullopt}), (Ids{"wh_4", "wh_3", "wh_2", "wh_1"}));
+  EXPECT_EQ(listed({.project = std::nullopt, .after = DeliveryId{"wh_4"}, .limit = 1}), Ids{"wh_3"});
+  EXPECT_EQ(outbox.project_of({"wh_4"}), ProjectId{"proj_other"});
   EXPECT_FALSE(outbox.remove(kDefaultProject, {"wh_4"}));
   EXPECT_TRUE(outbox.remove({"proj_other"}, {"wh_4"}));
+  EXPECT_FALSE(outbox.project_of({"wh_4"}));
 }
 
 TEST_P(OutboxTest, WhatHasEndedIsRemovedInItsTime) {

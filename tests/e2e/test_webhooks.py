@@ -13,6 +13,7 @@ from fake_engine import MODEL, FakeEngine
 from penstock import CLEAN_ENV, create_batch, finished, jsonl, line, refused, upload, wait_until
 from receiver import Receiver, endless, holding, redirecting
 from test_clients import node
+from test_keys import command, refusal
 
 SECRET = "whsec_cGVuc3RvY2stcGVuc3RvY2stcGVuc3RvY2s="
 ALL_EVENTS = ["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
@@ -252,6 +253,31 @@ def test_fault_43_dead_letters_are_listed_retried_and_deleted(server):
         call(server, method, f"deliveries/{dead['id']}{path}", 404)
     call(server, "GET", "deliveries?status=lost", 400)
     call(server, "GET", "deliveries?after=wh_unknown", 404)
+
+
+def test_fault_43_dead_letters_are_seen_to_on_the_machine_beside_a_running_server(server, receiver):
+    client = server.client()
+    endpoint = client.webhooks.create(name="all", url=receiver.url, event_types=ALL_EVENTS)
+    receiver.status = 410
+    batch = run(server)
+    dead = the_one(server, batch)
+    assert json.loads(command(server, "deliveries", "list", "--json"))["data"] == [dead]
+    _, row = command(server, "deliveries", "list", "--status", "dead", "--batch", batch.id).splitlines()
+    assert row.split()[:6] == [dead["id"], "proj_default", batch.id, f"127.0.0.1:{receiver.port}", "dead", "1"] and "410" in row
+    for others in (("--status", "pending"), ("--batch", "batch_1"), ("--project", "proj_1")):
+        assert dead["id"] not in command(server, "deliveries", "list", *others)
+    receiver.status = 200
+    client.webhooks.update(endpoint.id, name="back")
+    command(server, "deliveries", "retry", dead["id"])
+    wait_until(lambda: the_one(server, batch)["status"] == "delivered", "it was sent again", 30)
+    assert receiver.ids() == 2 * [dead["id"]]
+    assert "has reached its receiver" in refusal(server, "deliveries", "retry", dead["id"])
+    assert json.loads(command(server, "deliveries", "delete", dead["id"], "--json"))["deleted"]
+    assert deliveries(server, batch) == []
+    for words in (("retry", dead["id"]), ("delete", dead["id"]), ("list", "--status", "lost")):
+        assert words[-1] in refusal(server, "deliveries", *words)
+    entries = server.place.rows("SELECT action, key_id FROM audit_log WHERE object_id = ? ORDER BY seq", dead["id"])
+    assert entries == [{"action": f"delivery.{one}", "key_id": None} for one in ("retried", "deleted")]
 
 
 def test_fault_43_an_endpoint_that_is_gone_hears_of_nothing_until_it_is_changed(server, receiver):
