@@ -351,16 +351,3 @@ def test_sinks_that_cannot_be_are_refused(server_with, receiver):
     for url in ("http://127.0.0.1/", "http://[::1]/", "http://169.254.169.254/", "ftp://example.com", "unix:/tmp/x.sock"):
         assert refusal([{"url": url}]).param == "sinks[0].url"
     assert not receiver.requests
-
-
-@pytest.mark.many
-def test_a_process_without_that_sink_leaves_it_to_one_that_has_it(place, new_server, engine, receiver, tmp_path):
-    config = tmp_path / "sinks.toml"
-    config.write_text(http_sink(receiver))
-    others = [new_server("--engine", engine.url, place=place, models=()) for _ in range(2)]
-    server = new_server("--no-worker", "--config", config, place=place, models=())
-    client = server.client()
-    batch = create_batch(client, lines_of(3), extra_body={"sinks": ["receiver"]})
-    (delivery,) = ended(client, batch)
-    assert (delivery["status"], delivery["attempts"]) == ("delivered", 1)
-    assert receiver.lines() == output_lines(others[0].client(), client.batches.retrieve(batch.id))
