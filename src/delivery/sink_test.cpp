@@ -352,6 +352,20 @@ TEST_F(PostgresSinkTest, WhatIsBroughtLaterTakesTheRowsPlace) {
   EXPECT_EQ(rows(), (Rows{"(c1,1,kept)", "(c2,3,kept)", "(c3,4,kept)"}));
 }
 
+TEST_F(PostgresSinkTest, WhoHasLostTheDeliveryWritesNoMoreAndTheNextOneGoesOnBehindIt) {
+  table("TEXT");
+  std::string first;
+  for (int i = 100; i < 600; ++i) first += line(i);
+  have(first + line(1));
+  ours = false;
+  EXPECT_EQ(bring().kind, Kind::again);
+  EXPECT_EQ(rows().size(), 500U);
+  connection->execute("DELETE FROM results", {});
+  ours = true;
+  EXPECT_EQ(bring().kind, Kind::delivered);
+  EXPECT_EQ(rows(), Rows{"(c1,yes,kept)"});
+}
+
 TEST_F(PostgresSinkTest, AGroupIsTakenWholeOrNotAtAllAndTheFailureTellsNoValue) {
   table("INTEGER");
   std::string good;
