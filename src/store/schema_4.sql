@@ -90,6 +90,7 @@ CREATE TABLE deliveries (
   body        TEXT NOT NULL,               -- of a webhook, as it is signed
   status      TEXT NOT NULL,               -- pending, delivered or dead
   attempts    BIGINT NOT NULL DEFAULT 0,   -- that were begun
+  failures    BIGINT NOT NULL DEFAULT 0,   -- attempts that failed since one came further
   position    BIGINT NOT NULL DEFAULT 0,   -- of a sink: how far it has come
   next_ms     BIGINT NOT NULL,             -- not before
   owner       TEXT,
