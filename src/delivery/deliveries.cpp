@@ -15,12 +15,15 @@ class Noting : public DeliveryProgress {
  public:
   Noting(Db& db, Delivery attempt) : db_(db), attempt_(std::move(attempt)) {}
   Task<bool> note(std::int64_t position) override {
+    came_further_ |= position > attempt_.position;
     co_return co_await db_.write([&](Store& store) { return Outbox(store).note(attempt_, position); });
   }
+  bool came_further() const { return came_further_; }
 
  private:
   Db& db_;
   const Delivery attempt_;
+  bool came_further_ = false;
 };
 
 double random_draw() {
@@ -104,6 +107,7 @@ Task<> Deliveries::attempt(Delivery delivery) {
     if (is_cancelled(e)) throw;
     log::error("delivery {}: {}", delivery.id.value, e.what());
   }
+  delivery.failures = progress.came_further() ? 1 : delivery.failures + 1;
   co_await keep(delivery, outcome);
   under_way_.erase(delivery.id);
   wake_.notify();
@@ -113,7 +117,7 @@ Task<> Deliveries::attempt(Delivery delivery) {
 Task<> Deliveries::keep(const Delivery& attempt, const Outcome& outcome) {
   using Kind = Outcome::Kind;
   std::optional<Millis> pause;
-  if (outcome.kind == Kind::again) pause = pause_after(attempt.attempts, outcome.retry_after, options_.draw());
+  if (outcome.kind == Kind::again) pause = pause_after(attempt.failures, outcome.retry_after, options_.draw());
   while (true) {
     const Timestamp now = clock_.now();
     try {

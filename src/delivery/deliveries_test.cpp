@@ -21,6 +21,7 @@ struct World {
   std::map<std::string, Outcome> outcomes;  // delivered, where there is none
   std::set<std::string> silent;             // these say nothing
   std::set<std::string> broken;             // an exception comes of these
+  std::set<std::string> taking;             // these take some of it each time
   std::vector<std::string> sent;            // ids
   std::map<std::string, std::int64_t> positions;
 };
@@ -31,7 +32,7 @@ class ScriptedSender : public Sender {
   Task<Outcome> send(const Delivery& delivery, DeliveryProgress& progress) override {
     world_.sent.push_back(delivery.id.value);
     world_.positions[delivery.id.value] = delivery.position;
-    co_await progress.note(delivery.position + 1);
+    if (world_.taking.contains(delivery.destination)) co_await progress.note(delivery.position + 1);
     if (world_.broken.contains(delivery.destination)) throw std::runtime_error("a bug");
     Event never(loop_);
     if (world_.silent.contains(delivery.destination)) co_await never.wait();
@@ -119,7 +120,27 @@ TEST_F(DeliveriesTest, WhatFailsIsTriedAgainByTheScheduleUntilItIsDead) {
   ASSERT_TRUE(until("wh_1", DeliveryStatus::dead, 10));
   EXPECT_EQ(find("wh_1").last_error, "answered 500");
   EXPECT_EQ(world.sent.size(), 10);
-  EXPECT_EQ(world.positions["wh_1"], 9) << "each attempt knows how far the one before has come";
+}
+
+TEST_F(DeliveriesTest, TheScheduleBeginsAnewWhenAnAttemptHasComeFurther) {
+  world.outcomes["a"] = {Kind::again, "answered 500", std::nullopt};
+  deliveries->start();
+  add("wh_1");
+  std::int64_t attempts = 0;
+  const auto fails_and_waits = [&](Millis step) {
+    if (!until("wh_1", DeliveryStatus::pending, ++attempts)) return false;
+    const Millis pause = find("wh_1").next_at - clock.now();
+    clock.advance(pause);
+    deliveries->wake();
+    return pause == step + step / 20;
+  };
+  ASSERT_TRUE(fails_and_waits(5s));
+  ASSERT_TRUE(fails_and_waits(5min));
+  world.taking = {"a"};
+  for (int i = 0; i < 12; ++i) ASSERT_TRUE(fails_and_waits(5s)) << i;
+  EXPECT_EQ(world.positions["wh_1"], 11) << "each attempt knows how far the one before has come";
+  world.taking.clear();
+  ASSERT_TRUE(fails_and_waits(5min));
 }
 
 TEST_F(DeliveriesTest, ItWakesItselfWhenAnAttemptFallsDue) {

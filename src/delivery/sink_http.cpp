@@ -11,7 +11,7 @@ namespace {
 
 constexpr Millis kTimeout{60'000};                   // for a group
 constexpr std::uint64_t kBytesPerSecond = 64 << 10;  // of a file, at least
-constexpr std::size_t kGroupSize = 1 << 20;  // many may be under way
+constexpr std::size_t kGroupSize = 1 << 20;          // many may be under way
 constexpr std::size_t kReadSize = 256 << 10;
 
 bool same_name(std::string_view a, std::string_view b) {

@@ -31,6 +31,7 @@ struct Delivery {
   std::string body;         // of a webhook, as it is signed
   DeliveryStatus status = DeliveryStatus::pending;
   std::int64_t attempts = 0;  // that were begun
+  std::int64_t failures = 0;  // attempts that failed since one came further
   std::int64_t position = 0;  // of a sink: how far it has come
   Timestamp next_at{};        // of the next attempt
   std::optional<std::string> owner;

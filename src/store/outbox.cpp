@@ -12,7 +12,8 @@ namespace {
 namespace json = boost::json;
 
 constexpr const char* kDeliveryColumns =
-    "id, project, batch_id, kind, receiver, destination, event, body, status, attempts, position, next_ms, owner,"
+    "id, project, batch_id, kind, receiver, destination, event, body, status, attempts, failures, position, next_ms, "
+    "owner,"
     " last_error, created_ms, ended_ms";
 
 Delivery read_delivery(const sql::Row& row) {
@@ -26,12 +27,13 @@ Delivery read_delivery(const sql::Row& row) {
           .body = std::string(row.text(7)),
           .status = parse_delivery_status(row.text(8)),
           .attempts = row.integer(9),
-          .position = row.integer(10),
-          .next_at = from_ms(row.integer(11)),
-          .owner = text_at(row, 12),
-          .last_error = text_at(row, 13),
-          .created_at = from_ms(row.integer(14)),
-          .ended_at = time_at(row, 15)};
+          .failures = row.integer(10),
+          .position = row.integer(11),
+          .next_at = from_ms(row.integer(12)),
+          .owner = text_at(row, 13),
+          .last_error = text_at(row, 14),
+          .created_at = from_ms(row.integer(15)),
+          .ended_at = time_at(row, 16)};
 }
 
 constexpr const char* kEndpointColumns =
@@ -82,10 +84,10 @@ void Outbox::announce(const Batch& batch, Timestamp now) {
 
 void Outbox::insert(const Delivery& d) {
   sql_.execute(fmt::format("INSERT INTO deliveries ({}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
-                           " $14, $15, $16)",
+                           " $14, $15, $16, $17)",
                            kDeliveryColumns),
                {d.id.value, d.project.value, d.batch_id.value, to_string(d.kind), d.receiver, d.destination, d.event,
-                d.body, to_string(d.status), d.attempts, d.position, to_ms(d.next_at), value_of(d.owner),
+                d.body, to_string(d.status), d.attempts, d.failures, d.position, to_ms(d.next_at), value_of(d.owner),
                 value_of(d.last_error), to_ms(d.created_at), value_of(d.ended_at)});
 }
 
@@ -143,9 +145,9 @@ bool Outbox::end(const Delivery& attempt, DeliveryStatus status, const std::opti
 
 bool Outbox::try_again(const Delivery& attempt, const std::string& why, Timestamp next) {
   return sql_.execute(
-             "UPDATE deliveries SET last_error = $1, next_ms = $2, owner = NULL"
-             " WHERE id = $3 AND owner = $4 AND attempts = $5",
-             {why, to_ms(next), attempt.id.value, value_of(attempt.owner), attempt.attempts}) == 1;
+             "UPDATE deliveries SET last_error = $1, next_ms = $2, failures = $3, owner = NULL"
+             " WHERE id = $4 AND owner = $5 AND attempts = $6",
+             {why, to_ms(next), attempt.failures, attempt.id.value, value_of(attempt.owner), attempt.attempts}) == 1;
 }
 
 void Outbox::give_back(const Delivery& attempt) {
@@ -222,7 +224,7 @@ std::vector<Delivery> Outbox::of_batches(const std::vector<BatchId>& ids) {
 
 Result<Delivery> Outbox::retry(const ProjectId& project, const DeliveryId& id, Timestamp now) {
   sql_.execute(
-      "UPDATE deliveries SET next_ms = $1, attempts = CASE status WHEN 'dead' THEN 0 ELSE attempts END,"
+      "UPDATE deliveries SET next_ms = $1, failures = CASE status WHEN 'dead' THEN 0 ELSE failures END,"
       " status = 'pending', ended_ms = NULL"
       " WHERE id = $2 AND project = $3 AND status IN ('dead', 'pending') AND owner IS NULL",
       {to_ms(now), id.value, project.value});

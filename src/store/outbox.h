@@ -35,6 +35,7 @@ class Outbox {
   bool note(const Delivery& attempt, std::int64_t position);
   // pending -> delivered, or -> dead with a reason.
   bool end(const Delivery& attempt, DeliveryStatus status, const std::optional<std::string>& why, Timestamp now);
+  // `failures` are the attempt's from now on.
   bool try_again(const Delivery& attempt, const std::string& why, Timestamp next);
   // The attempt did not take place, or was broken off by us; the delivery is due again.
   void give_back(const Delivery& attempt);

@@ -205,9 +205,12 @@ TEST_P(OutboxTest, AnAttemptThatWasGivenBackDoesNotCount) {
 
 TEST_P(OutboxTest, WhatFailedIsDueLaterAndSaysWhy) {
   add("wh_1");
-  EXPECT_TRUE(outbox.try_again(claim_one("me"), "answered 500", kNow + 5s));
+  Delivery attempt = claim_one("me");
+  attempt.failures = 3;
+  EXPECT_TRUE(outbox.try_again(attempt, "answered 500", kNow + 5s));
   EXPECT_EQ(claim("me", 64, kNow + 5s - kTick), Ids{});
   EXPECT_EQ(find("wh_1").last_error, "answered 500");
+  EXPECT_EQ(find("wh_1").failures, 3);
   EXPECT_TRUE(outbox.end(claim_one("me", kNow + 5s), DeliveryStatus::delivered, std::nullopt, kNow + 6s));
   EXPECT_EQ(find("wh_1").last_error, std::nullopt);
   EXPECT_EQ(find("wh_1").ended_at, kNow + 6s);
@@ -216,12 +219,15 @@ TEST_P(OutboxTest, WhatFailedIsDueLaterAndSaysWhy) {
 
 TEST_P(OutboxTest, ADeadLetterThatIsRetriedBeginsAnew) {
   add("wh_1");
+  Delivery attempt = claim_one("me");
+  attempt.failures = 9;
+  EXPECT_TRUE(outbox.try_again(attempt, "why", kNow));
   EXPECT_TRUE(outbox.end(claim_one("me"), DeliveryStatus::dead, "why", kNow));
   EXPECT_EQ(claim("me"), Ids{});
   EXPECT_EQ(outbox.retry({"proj_other"}, {"wh_1"}, kNow).error().message, no_such_delivery({"wh_1"}).message);
   const auto again = outbox.retry(kDefaultProject, {"wh_1"}, kNow + 1s);
   ASSERT_TRUE(again);
-  EXPECT_EQ(again->attempts, 0);
+  EXPECT_EQ(again->failures, 0);
   EXPECT_EQ(again->next_at, kNow + 1s);
   EXPECT_TRUE(outbox.end(claim_one("me", kNow + 1s), DeliveryStatus::delivered, std::nullopt, kNow));
   EXPECT_EQ(outbox.retry(kDefaultProject, {"wh_1"}, kNow).error().kind, Error::Kind::conflict);
