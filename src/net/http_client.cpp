@@ -14,6 +14,7 @@
 #include <boost/system/system_error.hpp>
 #include <cstring>
 
+#include "net/lookup.h"
 #include "net/message.h"
 
 namespace penstock {
@@ -58,15 +59,6 @@ struct Connection : boost::intrusive::list_base_hook<boost::intrusive::link_mode
 };
 
 using ConnectionList = boost::intrusive::list<Connection, boost::intrusive::constant_time_size<false>>;
-
-// Name resolution, which cannot be interrupted: the lookup outlives whoever stops waiting for it.
-struct Lookup {
-  explicit Lookup(asio::io_context& loop) : resolver(loop), done(loop) {}
-  tcp::resolver resolver;
-  Event done;
-  error_code error;
-  std::vector<Socket::endpoint_type> addresses;
-};
 
 bool has_body(std::string_view method) {
   return method == "POST" || method == "PUT" || method == "PATCH";
@@ -221,6 +213,8 @@ Task<std::optional<std::string>> HttpClient::Impl::connect(Connection& connectio
   } catch (const boost::system::system_error& e) {
     if (is_cancelled(e)) throw;
     failure = e.code().message();
+  } catch (const std::runtime_error& e) {
+    failure = e.what();
   }
   if (!std::all_of(addresses.begin(), addresses.end(), [this](const auto& address) { return admits(address); })) {
     co_return fmt::format("cannot connect to {}: its address is not public", name);
@@ -257,17 +251,14 @@ Task<std::vector<Socket::endpoint_type>> HttpClient::Impl::resolve(Moment deadli
     addresses.emplace_back(tcp::endpoint(address, static_cast<std::uint16_t>(std::stoi(endpoint.port))));
     co_return addresses;
   }
-  const auto lookup = std::make_shared<Lookup>(loop);
-  lookup->resolver.async_resolve(socket_host, endpoint.port,
-                                 [lookup](error_code error, const tcp::resolver::results_type& found) {
-                                   lookup->error = error;
-                                   for (const auto& entry : found) lookup->addresses.emplace_back(entry.endpoint());
-                                   lookup->done.notify();
-                                 });
-  const bool in_time = co_await lookup->done.wait_until(clock, deadline);
-  if (!in_time) throw boost::system::system_error(asio::error::timed_out);
-  if (lookup->error) throw boost::system::system_error(lookup->error);
-  co_return lookup->addresses;
+  FoundAddresses found;
+  if (options.admit) {
+    found = co_await look_up_apart(loop, clock, socket_host, endpoint.port, deadline);
+  } else {
+    found = co_await look_up(loop, clock, socket_host, endpoint.port, deadline);
+  }
+  addresses.assign(found.begin(), found.end());
+  co_return addresses;
 }
 
 bool HttpClient::Impl::admits(const Socket::endpoint_type& address) const {

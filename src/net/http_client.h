@@ -58,7 +58,8 @@ class HttpClient {
     std::size_t body_size_max = 64 << 20;
     std::size_t idle_connections_max = 256;
     // Which addresses may be connected to; empty: all, and unix sockets. A name is looked up once for each connection,
-    // and when only one of its addresses is not admitted, none is tried.
+    // and when only one of its addresses is not admitted, none is tried. Where this is asked the name is a client's,
+    // and looked up apart from others (net/lookup.h).
     std::function<bool(const asio::ip::address&)> admit = {};
     // The status is what the caller wants: a body that is too large, or breaks off, is left at what there is of it.
     bool status_suffices = false;
