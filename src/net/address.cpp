@@ -1,10 +1,16 @@
 #include "net/address.h"
 
 #include <fmt/format.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
+#include <memory>
 #include <optional>
+#include <system_error>
 
 namespace penstock {
 namespace {
@@ -68,6 +74,18 @@ bool is_public_v6(const address_v6& a) {
   return is_in(global, a) && !is_in(special, a);
 }
 
+// One and the same for all addresses that lead to one machine.
+address_v6 plain(const address& a) {
+  if (a.is_v6()) {
+    if (const auto v4 = embedded_v4(a.to_v6())) return as_v6(*v4);
+  }
+  return address_v6(as_v6(a).to_bytes());  // without the interface
+}
+
+bool is_one_of(const Addresses& all, const address& a) {
+  return std::any_of(all.begin(), all.end(), [&](const address& one) { return plain(one) == plain(a); });
+}
+
 std::string in_lower_case(std::string_view text) {
   std::string out(text);
   for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
@@ -89,6 +107,27 @@ bool is_host_name(std::string_view text) {
 
 bool is_public(const address& a) {
   return a.is_v4() ? is_public_v4(a.to_v4()) : is_public_v6(a.to_v6());
+}
+
+Addresses own_addresses() {
+  ifaddrs* first = nullptr;
+  if (::getifaddrs(&first) != 0) throw std::system_error(errno, std::generic_category(), "getifaddrs");
+  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> owner(first, ::freeifaddrs);
+  Addresses all;
+  for (const ifaddrs* entry = first; entry; entry = entry->ifa_next) {
+    if (entry->ifa_addr && entry->ifa_addr->sa_family == AF_INET) {
+      sockaddr_in v4;
+      std::memcpy(&v4, entry->ifa_addr, sizeof v4);
+      all.push_back(address_v4(ntohl(v4.sin_addr.s_addr)));
+    } else if (entry->ifa_addr && entry->ifa_addr->sa_family == AF_INET6) {
+      sockaddr_in6 v6;
+      std::memcpy(&v6, entry->ifa_addr, sizeof v6);
+      address_v6::bytes_type bytes;
+      std::memcpy(bytes.data(), &v6.sin6_addr, bytes.size());
+      all.push_back(address_v6(bytes));
+    }
+  }
+  return all;
 }
 
 Result<AddressBlock> AddressBlock::parse(std::string_view text) {
@@ -138,14 +177,16 @@ Result<AllowList> AllowList::parse(const std::vector<std::string>& entries) {
   return list;
 }
 
-std::function<bool(const address&)> AllowList::admit(std::string_view host) const {
+std::function<bool(const address&)> AllowList::admit(std::string_view host, Addresses (*own)()) const {
   const std::string name = in_lower_case(host);
   const auto holds = [&](const std::string& domain) { return name.ends_with(domain); };
   if (std::find(hosts_.begin(), hosts_.end(), name) != hosts_.end() ||
       std::any_of(domains_.begin(), domains_.end(), holds)) {
     return {};
   }
-  return [allowed = blocks_](const address& a) { return is_public(a) || is_in(allowed, a); };
+  return [allowed = blocks_, own](const address& a) {
+    return is_in(allowed, a) || (is_public(a) && !is_one_of(own(), a));
+  };
 }
 
 }  // namespace penstock

@@ -19,6 +19,11 @@ namespace asio = boost::asio;
 // are never public, as nobody is to be found there any more.
 bool is_public(const asio::ip::address& address);
 
+using Addresses = std::vector<asio::ip::address>;
+
+// Those of this machine's interfaces, at this moment. Throws std::system_error.
+Addresses own_addresses();
+
 // All addresses that begin with the same bits, such as 10.0.0.0/8 or fd00::/8. A mapped IPv4 address is the same as
 // that one.
 class AddressBlock {
@@ -40,8 +45,9 @@ class AllowList {
   static Result<AllowList> parse(const std::vector<std::string>& entries);
 
   // For HttpClient::Options::admit, when `host` is to be called: empty, so every address, for a host that is named
-  // here; else true for public addresses and those of the blocks.
-  std::function<bool(const asio::ip::address&)> admit(std::string_view host) const;
+  // here; else true for those of the blocks, and for public addresses that are not `own`, as a firewall may hide ports
+  // of this machine that it reaches itself.
+  std::function<bool(const asio::ip::address&)> admit(std::string_view host, Addresses (*own)() = own_addresses) const;
 
  private:
   std::vector<std::string> hosts_;    // in lower case

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace penstock {
 namespace {
 
@@ -94,6 +96,27 @@ TEST(AllowList, AdmitsPublicAddressesAndWhatItNames) {
     EXPECT_FALSE(admit(address("192.168.1.1")));
   }
   EXPECT_FALSE(AllowList().admit("localhost")(address("127.0.0.1")));
+}
+
+TEST(AllowList, AdmitsAddressesOfThisMachineOnlyWhenItNamesThem) {
+  const auto own = [] { return Addresses{address("10.0.0.1"), address("9.9.9.9"), address("2606:4700::1")}; };
+  const auto admit = AllowList().admit("a.example", own);
+  for (const char* text : {"9.9.9.9", "::ffff:9.9.9.9", "64:ff9b::9.9.9.9", "2606:4700::1", "2606:4700::1%7"}) {
+    EXPECT_FALSE(admit(address(text))) << text;
+  }
+  for (const char* text : {"9.9.9.8", "::ffff:9.9.9.8", "64:ff9b::9.9.9.8", "2606:4700::2"}) {
+    EXPECT_TRUE(admit(address(text))) << text;
+  }
+  const auto list = AllowList::parse({"9.9.9.0/24", "a.example"});
+  EXPECT_TRUE(list->admit("b.example", own)(address("9.9.9.9")));
+  EXPECT_FALSE(list->admit("b.example", own)(address("2606:4700::1")));
+  EXPECT_FALSE(list->admit("a.example", own)) << "is admitted wherever it is";
+}
+
+TEST(AllowList, KnowsTheAddressesOfThisMachine) {
+  const Addresses own = own_addresses();
+  EXPECT_EQ(std::count(own.begin(), own.end(), address("127.0.0.1")), 1);
+  for (const auto& one : own) EXPECT_FALSE(AllowList().admit("a.example")(one)) << one;
 }
 
 TEST(AllowList, NamesTheEntryThatIsWrong) {
