@@ -14,7 +14,7 @@ constexpr std::size_t kUnsavedBytesMax = 64 << 20;  // of answers: while the sto
 constexpr std::size_t kGroupBytesMax = 8 << 20;     // saved in one transaction, unless one answer is larger
 constexpr std::int64_t kClaimLines = 2048;
 constexpr std::size_t kRidingBytesMax = 4 << 20;  // of lines that wait for another's answer; past this none are read
-constexpr Millis kLookAgain{1'000};               // while projects share: a weight may be another by now
+constexpr Millis kLookAgain{1'000};               // while projects share, for their weights; or the store is away
 constexpr Millis kLastSave{5'000};                // for the last answers, when lines took all the time there was
 constexpr Millis kHeldMargin{2'000};              // before others may send our lines
 
@@ -79,6 +79,7 @@ Moment Dispatcher::next_due() const {
   Moment due = clock_.monotonic() + Millis{60'000};
   if (!retries_.empty()) due = std::min(due, retries_.begin()->first);
   if (const auto release = engines_.next_release()) due = std::min(due, *release);
+  if (store_is_away_) due = std::min(due, looked_at_ + kLookAgain);
   return due;
 }
 
@@ -378,7 +379,8 @@ Task<> Dispatcher::refill() {
     if (stopping_ || disk_low_) continue;
     const bool shares =
         std::any_of(models_.begin(), models_.end(), [](const auto& item) { return item.second.queues.size() > 1; });
-    if (to_look_ || (shares && clock_.monotonic() >= looked_at_ + kLookAgain)) co_await look();
+    const bool is_due = clock_.monotonic() >= looked_at_ + kLookAgain;
+    if (store_is_away_ ? is_due : to_look_ || (shares && is_due)) co_await ask_store(look());
     for (const std::string& name : engines_.models()) {
       Model& model = models_[name];
       set_engines(name, model);  // they change their slots
@@ -386,11 +388,24 @@ Task<> Dispatcher::refill() {
         if (stopping_ || disk_low_) break;
         Queue& queue = model.queues.at(project);
         if (queue.riding_bytes >= kRidingBytesMax / model.queues.size()) continue;
-        if (queue.lines.runs_dry() && (queue.to_look || queue.more_begun || may_begin(name, model, project)))
-          co_await claim(name, project);
+        if (!store_is_away_ && queue.lines.runs_dry() &&
+            (queue.to_look || queue.more_begun || may_begin(name, model, project)))
+          co_await ask_store(claim(name, project));
         co_await load(name, project);
       }
     }
+  }
+}
+
+Task<> Dispatcher::ask_store(Task<> question) {
+  try {
+    co_await std::move(question);
+    store_is_away_ = false;
+  } catch (const sql::Failure& failure) {
+    if (!std::exchange(store_is_away_, true)) log::warn("nothing is claimed for now: {}", failure.what());
+    to_look_ = true;
+    looked_at_ = clock_.monotonic();
+    wake_.notify();  // to wake again when the next try is due
   }
 }
 

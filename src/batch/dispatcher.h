@@ -128,6 +128,8 @@ class Dispatcher {
   // can still pass it.
   bool may_begin(const std::string& name, const Model& model, const ProjectId& project) const;
   Task<> refill();
+  // While the store is away it is asked now and then, and what is claimed already is read and sent all the same.
+  Task<> ask_store(Task<> question);
   Task<> look();
   Task<> claim(std::string model, ProjectId project);
   Task<> load(std::string model, ProjectId project);
@@ -169,6 +171,7 @@ class Dispatcher {
   bool refilling_ = false, stopping_ = false, disk_low_ = false;
   bool to_look_ = true;  // for what there is to claim
   Moment looked_at_{};
+  bool store_is_away_ = false;
   bool unsure_ = false;  // the last claim may have taken place, though we do not know of what
   std::vector<BatchId> drained_while_refilling_;
   std::minstd_rand random_;

@@ -622,6 +622,33 @@ TEST(DispatcherTest, StoppingEndsThoughTheStoreIsAwayAndTheLinesRunAgain) {
   process.dispatcher_is_stopped();
 }
 
+TEST(DispatcherTest, WhatIsClaimedIsReadAndSentWhileTheStoreIsAway) {
+  FaultyDisk faulty;
+  FaultyConnection& session = faulty.connection;
+  Process process(faulty.disk, saving_at_once());
+  ScriptedEngine& engine = process.add_engine({.slots = 2});
+  engine.hold();
+  process.start_dispatcher();
+  const BatchId id = process.submit_running(input_lines(0, 600));  // of which some spans are read at a time
+  ASSERT_TRUE(process.until([&] { return engine.in_flight() == 2; }));
+  process.settle();
+  const int many = 1'000'000;
+  session.failures = many;
+  session.statements_left = 0;
+  process.dispatcher.wake();
+  engine.release();
+  ASSERT_TRUE(process.until([&] { return engine.bodies.size() == 600; }));
+  EXPECT_GT(session.failures, many - 10) << "it is asked now and then only";
+  EXPECT_LT(session.failures, many);
+  session.statements_left = -1;
+  process.submit_running(input_lines(600, 700));
+  ASSERT_TRUE(process.until([&] {
+    process.clock.advance(Millis{1'000});
+    return process.done.size() == 2;
+  }));
+  EXPECT_EQ(process.batch(id).counts, (Counts{600, 600, 0}));
+}
+
 TEST(DispatcherTest, ASpanThatAnotherHasByNowIsGivenUpWhenItsAnswersAreRefused) {
   Disk disk;
   Process process(disk, saving_at_once());
