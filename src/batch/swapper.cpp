@@ -20,7 +20,10 @@ ModelChoice choose_model(const DeviceView& device, const std::vector<Demand>& qu
   }
   if (ours.empty()) return {device.loaded.empty() ? device.models.front() : device.loaded};
 
-  std::erase_if(ours, [top = ours.front().priority](const Demand& demand) { return demand.priority != top; });
+  std::map<ProjectId, int> top;  // priority: it orders what is one project's
+  for (const Demand& demand : ours) top.emplace(demand.project, demand.priority);
+  std::erase_if(ours, [&](const Demand& demand) { return demand.priority != top.at(demand.project); });
+  const bool is_in_order = ours.front().priority == ours.back().priority;
   const auto has_work = [&](const std::string& model) {
     return std::any_of(ours.begin(), ours.end(), [&](const Demand& demand) { return demand.model == model; });
   };
@@ -32,8 +35,8 @@ ModelChoice choose_model(const DeviceView& device, const std::vector<Demand>& qu
                         [&](const std::string& model) { return model != device.loaded && has_work(model); });
   };
   if (const auto model = next(device.to_retry); model != device.to_retry.end()) return {*model};
-  if (!has_work(device.loaded)) return {other->model};
-  if (device.overdue) return {*next(device.models)};
+  if (!has_work(device.loaded) && is_in_order) return {other->model};
+  if (!has_work(device.loaded) || device.overdue) return {*next(device.models)};
   return {device.loaded, true};
 }
 

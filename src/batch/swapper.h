@@ -17,12 +17,14 @@ struct DeviceView {
 
 struct ModelChoice {
   std::string model;       // that the device should have
-  bool contested = false;  // another waits with work of the same priority
+  bool contested = false;  // another waits with work that counts as much
 };
 
-// The loaded model stays while it has work of the highest priority that waits for the device, and until others of that
-// priority are overdue, when that is next which had the device longest ago, or are to be tried once more. Else the
-// first in the queue is next, of those that are not broken.
+// Priority orders the work of a project: of each, what has its highest priority counts, and that of all projects alike.
+// The loaded model stays while it has such work, and until others that have are overdue, when that is next which had
+// the device longest ago, or are to be tried once more. Else the first in the queue is next, or, where projects'
+// priorities differ, which had the device longest ago; of those that are not broken. The queue is in the order of
+// priority.
 ModelChoice choose_model(const DeviceView& device, const std::vector<Demand>& queue);
 
 // Decides which of the models that share a device is loaded, by what is in the queue; models of other devices run side
@@ -30,7 +32,7 @@ ModelChoice choose_model(const DeviceView& device, const std::vector<Demand>& qu
 // start the other. Loop thread only; the referenced parts must outlive it.
 class Swapper {
  public:
-  // After `swap_after` a model gives its device to another that has work of the same priority. 0: never. One that loads
+  // After `swap_after` a model gives its device to another whose work counts as much. 0: never. One that loads
   // keeps it for longer, but not for ever.
   Swapper(asio::io_context& loop, Clock& clock, Db& db, Millis swap_after);
 

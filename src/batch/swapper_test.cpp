@@ -6,13 +6,14 @@
 namespace penstock {
 namespace {
 
-// "a0 b1": a batch of the model a with priority 0, then one of b with priority 1.
+// "a0 b1q": a batch of the model a with priority 0, then one of b with priority 1 and of the project q.
 std::vector<Demand> queue_of(const std::string& text) {
   std::vector<Demand> queue;
   std::size_t from = 0;
   while (from < text.size()) {
     const auto end = std::min(text.find(' ', from), text.size());
-    queue.push_back({text.substr(from, 1), std::stoi(text.substr(from + 1, end - from - 1))});
+    queue.push_back({text.substr(from, 1), std::stoi(text.substr(from + 1, end - from - 1)), kDefaultProject});
+    if (std::isalpha(text[end - 1])) queue.back().project = {text.substr(end - 1, 1)};
     from = end + 1;
   }
   return queue;
@@ -46,6 +47,12 @@ TEST(SwapperTest, ADeviceHasTheModelThatItsTableSays) {
       {"both low: it stays", "a", "", "b-1 a-1", false, "a", true},
       {"it has work of both, and the other of the higher", "a", "", "b1 a1 a0", false, "a", true},
       {"its work is of lower priority only, the other's of both", "a", "", "b1 a0 b0", false, "b", false},
+      {"another project's is of higher priority: it stays", "a", "", "b1q a0", false, "a", true},
+      {"its own is, and another project's has waited long enough", "a", "", "a1q b0", true, "b", false},
+      {"the other has work of its project's lower priority only", "a", "", "a1q b0q", true, "a", false},
+      {"it has, and another project of the same priority", "a", "", "b1q a0q a0", false, "a", true},
+      {"both low in their projects' eyes", "a", "", "a0 b-1q", true, "b", false},
+      {"another project's models do not hand it to each other", "c", "", "b1q a0", false, "a", false},
       {"it does not start, and the other has work", "a", "a", "a0 b0", false, "b", false},
       {"the more important one does not start", "b", "a", "a1 b0", true, "b", false},
       {"it does not start and nobody else has work", "a", "a", "a0", false, "a", false},
@@ -74,14 +81,14 @@ TEST(SwapperTest, WhoIsToBeTriedOnceMoreIsNextWhenItHasWorkOfTheSamePriority) {
 
 TEST(SwapperTest, WhoIsChosenStaysChosen) {
   // Whatever is loaded and whatever waits: the choice does not change by being made, so nothing is swapped to and fro.
-  const std::string demands[] = {"a0", "b0", "c0", "a1", "b1", "a-1"};
+  const std::string demands[] = {"a0", "b0", "c0", "a1", "b1", "a-1", "b-1q"};
   int cases = 0;
   for (const std::string loaded : {"", "a", "b", "c"}) {
     for (const std::string broken : {"", "a", "b", "ab"}) {
-      for (unsigned set = 0; set < 64; ++set) {
+      for (unsigned set = 0; set < 128; ++set) {
         for (const bool overdue : {false, true}) {
           std::vector<Demand> queue;
-          for (unsigned i = 0; i < 6; ++i) {
+          for (unsigned i = 0; i < 7; ++i) {
             if (set & (1U << i)) queue.push_back(queue_of(demands[i]).front());
           }
           std::stable_sort(queue.begin(), queue.end(),
@@ -99,7 +106,7 @@ TEST(SwapperTest, WhoIsChosenStaysChosen) {
       }
     }
   }
-  EXPECT_EQ(cases, 4 * 4 * 64 * 2);
+  EXPECT_EQ(cases, 4 * 4 * 128 * 2);
 }
 
 }  // namespace

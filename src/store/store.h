@@ -61,6 +61,7 @@ struct SavedPlace {
 struct Demand {
   std::string model;
   int priority = 0;
+  ProjectId project;
 };
 
 // A batch that has such lines which nobody has claimed.
@@ -239,8 +240,8 @@ class Store {
   // An unfinished batch becomes `cancelling`; one that is cancelling or cancelled is returned as it is. Error
   // not_found, or conflict when it has ended otherwise.
   Result<Batch> request_cancel(const ProjectId& project, const BatchId& id, Timestamp now);
-  // `from` -> finish.status: inserts the files, freezes counts and usage, removes the spans and puts into the outbox who
-  // is to be told; fail_batch() does that too. False when the batch is not in `from`, and then nothing is changed.
+  // `from` -> finish.status: inserts the files, freezes counts and usage, removes the spans and puts into the outbox
+  // who is to be told; fail_batch() does that too. False when the batch is not in `from`, and then nothing is changed.
   bool finish_batch(const BatchId& id, BatchStatus from, const Finish& finish, Timestamp now);
 
   // --- spans and results

@@ -218,13 +218,14 @@ std::vector<Batch> Store::queue() {
 
 std::vector<Demand> Store::demands(Timestamp now) {
   std::vector<Demand> all;
-  sql_.execute("SELECT model, priority FROM batches WHERE " PENSTOCK_UNFINISHED
-               " AND status = 'in_progress' AND paused_ms IS NULL AND expires_ms > $1 AND EXISTS (SELECT 1 FROM spans"
-               " WHERE batch_seq = batches.seq AND entries > spans.completed + spans.failed)"
-               " ORDER BY priority DESC, expires_ms, seq",
-               {to_ms(now)}, [&](const sql::Row& row) {
-                 all.push_back({std::string(row.text(0)), static_cast<int>(row.integer(1))});
-               });
+  sql_.execute(
+      "SELECT model, priority, project FROM batches WHERE " PENSTOCK_UNFINISHED
+      " AND status = 'in_progress' AND paused_ms IS NULL AND expires_ms > $1 AND EXISTS (SELECT 1 FROM spans"
+      " WHERE batch_seq = batches.seq AND entries > spans.completed + spans.failed)"
+      " ORDER BY priority DESC, expires_ms, seq",
+      {to_ms(now)}, [&](const sql::Row& row) {
+        all.push_back({std::string(row.text(0)), static_cast<int>(row.integer(1)), {std::string(row.text(2))}});
+      });
   return all;
 }
 

@@ -909,7 +909,10 @@ TEST_P(StoreTest, LinesInFlightAtACancelAreSavedButNoneIsClaimed) {
 TEST_P(StoreTest, DemandsAreThoseOfBatchesThatHaveLinesToRunNowInTheOrderOfTheQueue) {
   const auto demands = [&](Timestamp now = kNow) {
     std::string all;
-    for (const Demand& demand : store.demands(now)) all += fmt::format("{}{} ", demand.model, demand.priority);
+    for (const Demand& demand : store.demands(now)) {
+      EXPECT_EQ(demand.project, kDefaultProject);
+      all += fmt::format("{}{} ", demand.model, demand.priority);
+    }
     return all;
   };
   EXPECT_EQ(demands(), "");
