@@ -73,15 +73,20 @@ std::optional<Error> refuse_sink(const Services& services, const wire::NewSink& 
       param);
 }
 
+std::optional<Error> refuse_sinks(const Services& services, const std::vector<wire::NewSink>& sinks) {
+  for (std::size_t i = 0; i < sinks.size(); ++i) {
+    if (auto error = refuse_sink(services, sinks[i], fmt::format("sinks[{}]", i))) return error;
+  }
+  return std::nullopt;
+}
+
 std::optional<Error> refuse(const wire::NewBatch& batch, const Services& services) {
   if (!endpoints().contains(batch.endpoint)) {
     return invalid_request(
         fmt::format("Invalid value: '{}'. Supported values are: '{}'.", batch.endpoint, fmt::join(endpoints(), "', '")),
         "endpoint");
   }
-  for (std::size_t i = 0; i < batch.sinks.size(); ++i) {
-    if (auto error = refuse_sink(services, batch.sinks[i], fmt::format("sinks[{}]", i))) return error;
-  }
+  if (auto error = refuse_sinks(services, batch.sinks)) return error;
   if (!batch.webhook) return std::nullopt;
   if (const auto usable = check_webhook_url(batch.webhook->url, services.webhook_allow, "webhook.url"); !usable) {
     return usable.error();
@@ -222,7 +227,12 @@ Task<Response> retry_batch(Context& c) {
   batch.created_at = c.services.clock.now();
   co_return co_await create_batch(c, body, batch, [&](Store& store) -> Result<Batch> {
     auto offline = refuse_offline(c.services, store);
-    if (offline && store.find_batch(batch.project, {c.id})) return std::move(*offline);
+    const auto old = store.find_batch(batch.project, {c.id});
+    if (offline && old) return std::move(*offline);
+    if (old && old->sinks) {
+      const auto sinks = wire::read_sinks(wire::shown_sinks(*old->sinks)).value();
+      if (auto error = refuse_sinks(c.services, sinks)) return std::move(*error);
+    }
     auto made = store.retry_batch({c.id}, batch, c.services.limits.queue);
     if (made) c.audit(store, "batch.retried", c.id);
     return made;

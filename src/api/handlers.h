@@ -1,4 +1,6 @@
 #pragma once
+#include <set>
+
 #include "api/authenticator.h"
 #include "api/expiry.h"
 #include "api/request_rates.h"
@@ -41,6 +43,7 @@ struct Services {
   bool disk_low = false;  // what is left is kept for what is here: no line is sent, and nothing new is taken
   Timestamp started_at;
   RequestRates rates = {};
+  std::set<ProjectId> tests_of_endpoints = {};  // that are under way: one a project
 };
 
 constexpr std::uint64_t kFileBytesMax = 512 << 20;

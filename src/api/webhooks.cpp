@@ -16,7 +16,7 @@ Task<Result<WebhookEndpoint>> change_endpoint(Context& c, const char* action,
                                               std::function<bool(WebhookEndpoint&)> change) {
   co_return co_await c.services.db.write([&](Store& store) -> Result<WebhookEndpoint> {
     Outbox outbox(store);
-    auto endpoint = outbox.find_endpoint(c.caller.project, {c.id});
+    auto endpoint = outbox.take_endpoint(c.caller.project, {c.id});
     if (!endpoint) return no_such_endpoint({c.id});
     if (change(*endpoint)) {
       outbox.update_endpoint(*endpoint);
@@ -45,7 +45,7 @@ Task<Response> create_endpoint(Context& c) {
   endpoint.created_at = endpoint.updated_at = c.services.clock.now();
   const auto inserted = co_await c.services.db.write([&](Store& store) -> Result<void> {
     Outbox outbox(store);
-    if (outbox.list_endpoints(endpoint.project, std::nullopt, kEndpointsMax).value().items.size() >= kEndpointsMax) {
+    if (outbox.lock_endpoints(endpoint.project) >= kEndpointsMax) {
       return invalid_request(
           fmt::format("There are {} webhook endpoints already, and no more can be made.", kEndpointsMax), "");
     }
@@ -137,7 +137,8 @@ Task<Response> rotate_secret(Context& c) {
   co_return json_response(wire::to_json(*endpoint, true));
 }
 
-// Not through the outbox: who asks waits for the answer.
+// Not through the outbox: who asks waits for the answer. One at a time, since each costs a connection and a look-up of
+// a name.
 Task<Response> test_endpoint(Context& c) {
   const std::string body = co_await read_all(*c.request.body, kJsonBodyMax);
   const auto event = wire::parse_endpoint_test(body);
@@ -145,6 +146,18 @@ Task<Response> test_endpoint(Context& c) {
   const auto endpoint =
       co_await c.services.db.read([&](Store& store) { return Outbox(store).find_endpoint(c.caller.project, {c.id}); });
   if (!endpoint) co_return error_response(no_such_endpoint({c.id}));
+
+  auto& under_way = c.services.tests_of_endpoints;
+  if (!under_way.insert(c.caller.project).second) {
+    co_return error_response({.kind = Error::Kind::too_many_requests,
+                              .message = "Another test of a webhook endpoint is under way. Try again soon.",
+                              .code = "rate_limit_exceeded"});
+  }
+  struct End {
+    std::set<ProjectId>& under_way;
+    const ProjectId& project;
+    ~End() { under_way.erase(project); }
+  } const end{under_way, c.caller.project};
 
   const Timestamp now = c.services.clock.now();
   Batch sample;

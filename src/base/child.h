@@ -16,8 +16,8 @@ namespace penstock {
 class Child {
  public:
   // `argv[0]` is a path or a name looked up in our PATH. Its environment is ours and `env`, which wins. Standard output
-  // and error both go to read_line(). It reads from the descriptor `input`, which stays the caller's, or nothing. Throws
-  // std::system_error when it cannot be started, with the name of the program.
+  // and error both go to read_line(). It reads from the descriptor `input`, which stays the caller's, or nothing.
+  // Throws std::system_error when it cannot be started, with the name of the program.
   Child(asio::io_context& loop, const std::vector<std::string>& argv, std::map<std::string, std::string> env = {},
         int input = -1);
   ~Child();

@@ -7,13 +7,16 @@
 namespace penstock {
 
 // Takes what is in the outbox to its receivers. Every process has one: each row is attempted by the one that holds it.
-// At most kAtOnce attempts are under way here, and kPerDestination at one far side, so that a receiver that is dead or
-// slow holds up nobody else. Loop thread only; the referenced parts must outlive it.
+// At most kAtOnce attempts are under way here, kPerProject of one project and kPerDestination at one far side, so that
+// neither a receiver that is dead or slow nor a project that has many of them holds up others. One that advances for
+// kAttemptMax lets others go first. Loop thread only; the referenced parts must outlive it.
 class Deliveries {
  public:
-  static constexpr std::int64_t kAtOnce = 64, kPerDestination = 2;
+  static constexpr std::int64_t kAtOnce = 64, kPerProject = 8, kPerDestination = 2;
+  static constexpr Millis kAttemptMax = std::chrono::minutes(5);
   static constexpr Millis kLookAfter{5'000};  // at the latest: others may have put something in, or died
-  static constexpr Millis kDeliveredKept = std::chrono::days(30), kDeadKept = std::chrono::days(90);
+  static constexpr Millis kUnclaimedMax = std::chrono::days(3), kDeliveredKept = std::chrono::days(30),
+                          kDeadKept = std::chrono::days(90);
 
   struct Options {
     std::string process;                  // this one's name on what it holds
@@ -36,7 +39,7 @@ class Deliveries {
   Task<> run();
   void begin(Delivery delivery);
   Task<> attempt(Delivery delivery);
-  Task<> keep(const Delivery& attempt, const Outcome& outcome);
+  Task<> keep(const Delivery& attempt, Outcome outcome, bool goes_on);
 
   Clock& clock_;
   Db& db_;

@@ -15,13 +15,15 @@ struct Outcome {
   } kind = Kind::delivered;
   std::string why = {};
   std::optional<Millis> retry_after = {};  // with `again`: not before
+  std::string url = {};                    // with `gone`: what has said so
 };
 
 // What a long attempt keeps of its way, for the next one to go on from.
 class DeliveryProgress {
  public:
   virtual ~DeliveryProgress() = default;
-  // Makes Delivery::position durable. False: the delivery is another process's by now, or was deleted; end the attempt.
+  // Makes Delivery::position durable. False: end the attempt. It has had its time, and the next one goes on from there;
+  // or the delivery is another process's by now, or was deleted.
   virtual Task<bool> note(std::int64_t position) = 0;
 };
 

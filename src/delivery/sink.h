@@ -20,8 +20,8 @@ struct HttpSinkOptions {
   std::map<std::string, std::string> headers = {};
   bool files = false;
   std::size_t lines_per_request = 100;
-  std::vector<LineMapping::Field> fields =
-      {};  // a group is a JSON array of such objects; none: it is the lines themselves
+  // A group is a JSON array of such objects; none: it is the lines themselves.
+  std::vector<LineMapping::Field> fields = {};
   std::function<bool(const asio::ip::address&)> admit = {};  // as in HttpClient::Options
 };
 
@@ -32,9 +32,9 @@ struct S3SinkOptions {
 
 // Each line becomes a row, in the place of one that has the same key.
 struct PostgresSinkOptions {
-  std::string url, table;                   // "table" or "schema.table"
-  std::vector<LineMapping::Field> columns;  // without fields of their own
-  std::vector<std::string> key;             // some of the columns, on which the table has a unique index
+  std::string url, table;                        // "table" or "schema.table"
+  std::vector<LineMapping::Field> columns = {};  // without fields of their own
+  std::vector<std::string> key = {};             // some of the columns, on which the table has a unique index
 };
 
 // A program of the operator's reads all lines on its standard input. It has taken them when it ends with exit code 0.
@@ -77,9 +77,9 @@ std::unique_ptr<Sink> make_postgres_sink(asio::thread_pool& pool, PostgresSinkOp
 std::unique_ptr<Sink> make_command_sink(asio::io_context& loop, Clock& clock, asio::thread_pool& pool,
                                         CommandSinkOptions options, std::string log);
 
-// For an attempt whose delivery is somebody else's by now, which nobody looks at.
-inline Outcome lost() {
-  return {.kind = Outcome::Kind::again, .why = "the delivery was taken over"};
+// For an attempt that its progress has ended; nobody looks at it.
+inline Outcome broken_off() {
+  return {.kind = Outcome::Kind::again, .why = "the attempt was broken off"};
 }
 
 }  // namespace penstock

@@ -85,8 +85,8 @@ class HttpSink final : public Sink {
       Outcome outcome = outcome_of(co_await client.send(request, kTimeout));
       if (outcome.kind != Outcome::Kind::delivered) co_return outcome;
       position += size;
-      const bool ours = co_await attempt.progress.note(static_cast<std::int64_t>(position));
-      if (!ours) co_return lost();
+      const bool goes_on = co_await attempt.progress.note(static_cast<std::int64_t>(position));
+      if (!goes_on) co_return broken_off();
     }
     co_return Outcome{};
   }
@@ -123,8 +123,8 @@ class HttpSink final : public Sink {
       const Millis timeout = kTimeout + std::chrono::seconds(request.stream_size / kBytesPerSecond);
       Outcome outcome = outcome_of(co_await client.send(request, timeout));
       if (outcome.kind != Outcome::Kind::delivered) co_return outcome;
-      const bool ours = co_await attempt.progress.note(static_cast<std::int64_t>(part.end));
-      if (!ours) co_return lost();
+      const bool goes_on = co_await attempt.progress.note(static_cast<std::int64_t>(part.end));
+      if (!goes_on) co_return broken_off();
     }
     co_return Outcome{};
   }

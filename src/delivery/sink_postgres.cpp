@@ -59,8 +59,8 @@ class PostgresSink final : public Sink {
     auto position = static_cast<std::uint64_t>(attempt.delivery.position);
     while (position < attempt.results->size()) {
       position += co_await blocking(pool_, [&] { return insert(*connection, *attempt.results, position, mapping); });
-      const bool ours = co_await attempt.progress.note(static_cast<std::int64_t>(position));
-      if (!ours) co_return lost();
+      const bool goes_on = co_await attempt.progress.note(static_cast<std::int64_t>(position));
+      if (!goes_on) co_return broken_off();
     }
     co_return Outcome{};
   }

@@ -20,8 +20,8 @@ class S3Sink final : public Sink {
         co_await blocking(pool_, [&] { writer->write(results.bytes(at, kPieceSize)); });
       }
       co_await blocking(pool_, [&] { writer->commit(); });
-      const bool ours = co_await attempt.progress.note(static_cast<std::int64_t>(part.end));
-      if (!ours) co_return lost();
+      const bool goes_on = co_await attempt.progress.note(static_cast<std::int64_t>(part.end));
+      if (!goes_on) co_return broken_off();
     }
     co_return Outcome{};
   }

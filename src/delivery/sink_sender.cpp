@@ -54,8 +54,8 @@ Task<Outcome> SinkSender::send(const Delivery& delivery, DeliveryProgress& progr
   if (const auto* url = receiver.if_contains("url")) {
     HttpSinkOptions options{.url = CallUrl::parse(std::string_view(url->as_string())).value()};
     options.admit = options_.allow.admit(options.url.endpoint.host);
-    inline_one.sink = make_http_sink(loop_, clock_, pool_, std::move(options));
     name = options.url.endpoint.host;
+    inline_one.sink = make_http_sink(loop_, clock_, pool_, std::move(options));
   } else {
     name = receiver.at("name").as_string();
     const auto found = sinks_.find(name);

@@ -183,8 +183,9 @@ Task<Outcome> WebhookSender::send(const Delivery& delivery, DeliveryProgress&) {
   } else if (receiver.at("secret").is_string()) {
     call.secrets.emplace_back(receiver.at("secret").as_string());
   }
-  const WebhookAnswer answer = co_await post_webhook(loop_, clock_, allow_, call);
-  co_return answer.outcome;
+  WebhookAnswer answer = co_await post_webhook(loop_, clock_, allow_, call);
+  answer.outcome.url = call.url;
+  co_return std::move(answer.outcome);
 }
 
 }  // namespace penstock

@@ -49,8 +49,8 @@ struct ApiKey {
   Scopes scopes;
   Timestamp created_at{};
   std::optional<Timestamp> expires_at, revoked_at;
-  std::optional<Timestamp> rotated_at;    // when another was made to take its place
-  std::optional<Timestamp> last_used_at;  // to about a minute
+  std::optional<Timestamp> rotated_at = std::nullopt;  // when another was made to take its place
+  std::optional<Timestamp> last_used_at;               // to about a minute
 };
 
 // It has neither expired nor been revoked.

@@ -141,7 +141,7 @@ std::string endpoint_test(const EndpointId& id, const std::string& event, int st
                                       {"webhook_endpoint_id", id.value},
                                       {"event_type", event},
                                       {"status_code", status},
-                                      {"success", true}});
+                                      {"success", status >= 200 && status < 300}});
 }
 
 std::string deleted_endpoint(const EndpointId& id) {

@@ -5,6 +5,7 @@
 #include <set>
 #include <thread>
 
+#include "store/outbox.h"
 #include "store/sessions.h"
 #include "testing/database.h"
 
@@ -268,6 +269,41 @@ TEST_F(CrossingTest, AFileThatABatchIsAboutToReadIsNotRemoved) {
     first->commit();
     EXPECT_FALSE(removed.get());
   }
+}
+
+TEST_F(CrossingTest, ChangesOfAWebhookEndpointAreMadeOneAfterTheOther) {
+  WebhookEndpoint endpoint;
+  endpoint.id = {"we_1"};
+  endpoint.name = "old name";
+  endpoint.secret = "old secret";
+  Store store(*first);
+  sql::transaction(*first, [&] { Outbox(store).insert_endpoint(endpoint); });
+  first->begin();
+  endpoint = Outbox(store).take_endpoint(kDefaultProject, endpoint.id).value();
+  auto renamed = cross([](Store& other) {
+    WebhookEndpoint changed = Outbox(other).take_endpoint(kDefaultProject, {"we_1"}).value();
+    changed.name = "new name";
+    return Outbox(other).update_endpoint(changed);
+  });
+  endpoint.secret = "new secret";
+  EXPECT_TRUE(Outbox(store).update_endpoint(endpoint));
+  first->commit();
+  EXPECT_TRUE(renamed.get());
+  sql::transaction(*first, [&] { endpoint = Outbox(store).find_endpoint(kDefaultProject, endpoint.id).value(); });
+  EXPECT_EQ(endpoint.name, "new name");
+  EXPECT_EQ(endpoint.secret, "new secret");
+}
+
+TEST_F(CrossingTest, WhoMakesAWebhookEndpointCountsThoseThatAreBeingMade) {
+  first->begin();
+  Store store(*first);
+  EXPECT_EQ(Outbox(store).lock_endpoints(kDefaultProject), 0);
+  auto counted = cross([](Store& other) { return Outbox(other).lock_endpoints(kDefaultProject); });
+  WebhookEndpoint endpoint;
+  endpoint.id = {"we_1"};
+  Outbox(store).insert_endpoint(endpoint);
+  first->commit();
+  EXPECT_EQ(counted.get(), 1);
 }
 
 TEST_F(CrossingTest, APartThatComesWhileItsUploadEndsIsEitherTakenOrRefused) {

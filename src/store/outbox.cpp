@@ -62,6 +62,16 @@ Page<T> page_of(std::vector<T> items, std::int64_t limit) {
   return page;
 }
 
+// The condition for what a process with these sinks can send, whose names go behind `values`.
+std::string reach(const std::vector<std::string>& sinks, std::vector<sql::Value>& values) {
+  std::string names = "''";
+  for (const std::string& name : sinks) {
+    values.emplace_back(name);
+    names += fmt::format(", ${}", values.size());
+  }
+  return fmt::format("(kind <> 'sink' OR destination LIKE '%:%' OR destination IN ({}))", names);
+}
+
 constexpr std::int64_t kNewest = std::numeric_limits<std::int64_t>::max();
 
 }  // namespace
@@ -91,27 +101,29 @@ void Outbox::insert(const Delivery& d) {
                 value_of(d.last_error), to_ms(d.created_at), value_of(d.ended_at)});
 }
 
-std::vector<Delivery> Outbox::claim(const std::string& owner, std::int64_t limit, std::int64_t per_destination,
-                                    Timestamp now, const std::vector<std::string>& sinks) {
-  std::vector<sql::Value> values{owner, to_ms(now), per_destination, limit};
-  std::string names = "''";
-  for (const std::string& name : sinks) {
-    values.emplace_back(name);
-    names += fmt::format(", ${}", values.size());
-  }
+std::vector<Delivery> Outbox::claim(const std::string& owner, const ClaimLimits& limits, Timestamp now,
+                                    const std::vector<std::string>& sinks) {
+  std::vector<sql::Value> values{owner, to_ms(now), limits.per_destination, limits.per_project, limits.total};
+  const std::string within_reach = reach(sinks, values);
   std::vector<Delivery> claimed;
+  // A project's places go to those only that its destinations have places for.
   sql_.execute(
       fmt::format("UPDATE deliveries SET owner = $1, attempts = attempts + 1 WHERE seq IN"
                   " (SELECT seq FROM deliveries WHERE owner IS NULL AND status = 'pending' AND seq IN"
                   "  (SELECT seq FROM"
-                  "   (SELECT seq, next_ms, ROW_NUMBER() OVER (PARTITION BY destination ORDER BY next_ms, seq) +"
-                  "     (SELECT COUNT(*) FROM deliveries AS held"
-                  "      WHERE held.owner = $1 AND held.destination = due.destination) AS place"
-                  "    FROM deliveries AS due WHERE status = 'pending' AND owner IS NULL AND next_ms <= $2"
-                  "     AND (kind <> 'sink' OR destination LIKE '%:%' OR destination IN ({}))) AS ranked"
-                  "   WHERE place <= $3 ORDER BY next_ms, seq LIMIT $4)"
+                  "   (SELECT seq, project, next_ms, ROW_NUMBER() OVER (PARTITION BY project ORDER BY next_ms, seq)"
+                  "     AS place FROM"
+                  "    (SELECT seq, project, next_ms, ROW_NUMBER() OVER (PARTITION BY destination"
+                  "      ORDER BY next_ms, seq) + (SELECT COUNT(*) FROM deliveries AS held"
+                  "       WHERE held.owner = $1 AND held.destination = due.destination) AS place"
+                  "     FROM deliveries AS due WHERE status = 'pending' AND owner IS NULL AND next_ms <= $2"
+                  "      AND {}) AS of_destinations"
+                  "    WHERE place <= $3) AS of_projects"
+                  "   WHERE place + (SELECT COUNT(*) FROM deliveries AS held"
+                  "     WHERE held.owner = $1 AND held.project = of_projects.project) <= $4"
+                  "   ORDER BY next_ms, seq LIMIT $5)"
                   "  /*PG FOR UPDATE SKIP LOCKED*/) RETURNING {}",
-                  names, kDeliveryColumns),
+                  within_reach, kDeliveryColumns),
       values, [&](const sql::Row& row) { claimed.push_back(read_delivery(row)); });
   return claimed;
 }
@@ -123,10 +135,14 @@ std::vector<Delivery> Outbox::held(const std::string& owner) {
   return all;
 }
 
-std::optional<Timestamp> Outbox::next_due(Timestamp now) {
+std::optional<Timestamp> Outbox::next_due(Timestamp now, const std::vector<std::string>& sinks) {
+  std::vector<sql::Value> values{to_ms(now)};
+  const std::string within_reach = reach(sinks, values);
   std::optional<Timestamp> due;
-  sql_.execute("SELECT MIN(next_ms) FROM deliveries WHERE status = 'pending' AND owner IS NULL AND next_ms > $1",
-               {to_ms(now)}, [&](const sql::Row& row) { due = time_at(row, 0); });
+  sql_.execute(fmt::format("SELECT MIN(next_ms) FROM deliveries WHERE status = 'pending' AND owner IS NULL"
+                           " AND next_ms > $1 AND {}",
+                           within_reach),
+               values, [&](const sql::Row& row) { due = time_at(row, 0); });
   return due;
 }
 
@@ -150,6 +166,13 @@ bool Outbox::try_again(const Delivery& attempt, const std::string& why, Timestam
              {why, to_ms(next), attempt.failures, attempt.id.value, value_of(attempt.owner), attempt.attempts}) == 1;
 }
 
+bool Outbox::go_on(const Delivery& attempt, Timestamp now) {
+  return sql_.execute(
+             "UPDATE deliveries SET failures = 0, last_error = NULL, next_ms = $1, owner = NULL"
+             " WHERE id = $2 AND owner = $3 AND attempts = $4",
+             {to_ms(now), attempt.id.value, value_of(attempt.owner), attempt.attempts}) == 1;
+}
+
 void Outbox::give_back(const Delivery& attempt) {
   sql_.execute(
       "UPDATE deliveries SET attempts = attempts - 1, owner = NULL"
@@ -161,9 +184,19 @@ void Outbox::release(const std::string& owner) {
   sql_.execute("UPDATE deliveries SET owner = NULL WHERE owner = $1", {owner});
 }
 
+void Outbox::bury_unclaimed(Timestamp due_by, const std::vector<std::string>& sinks, Timestamp now) {
+  std::vector<sql::Value> values{to_ms(now), to_ms(due_by)};
+  const std::string within_reach = reach(sinks, values);
+  sql_.execute(fmt::format("UPDATE deliveries SET status = 'dead', ended_ms = $1,"
+                           " last_error = 'no server or worker has a sink of that name'"
+                           " WHERE status = 'pending' AND owner IS NULL AND next_ms <= $2 AND NOT {}",
+                           within_reach),
+               values);
+}
+
 void Outbox::purge(Timestamp delivered_by, Timestamp dead_by) {
   sql_.execute(
-      "DELETE FROM deliveries WHERE ended_ms IS NOT NULL AND"
+      "DELETE FROM deliveries WHERE ended_ms <= $1 AND"  // the later of the two, which the index knows
       " ended_ms <= CASE status WHEN 'delivered' THEN $1 ELSE $2 END",
       {to_ms(delivered_by), to_ms(dead_by)});
 }
@@ -238,6 +271,14 @@ bool Outbox::remove(const ProjectId& project, const DeliveryId& id) {
   return sql_.execute("DELETE FROM deliveries WHERE id = $1 AND project = $2", {id.value, project.value}) == 1;
 }
 
+std::int64_t Outbox::lock_endpoints(const ProjectId& project) {
+  sql_.lock("endpoints " + project.value);
+  std::int64_t count = 0;
+  sql_.execute("SELECT COUNT(*) FROM webhook_endpoints WHERE project = $1", {project.value},
+               [&](const sql::Row& row) { count = row.integer(0); });
+  return count;
+}
+
 void Outbox::insert_endpoint(const WebhookEndpoint& e) {
   sql_.execute(fmt::format("INSERT INTO webhook_endpoints ({}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
                            kEndpointColumns),
@@ -251,6 +292,12 @@ std::optional<WebhookEndpoint> Outbox::find_endpoint(const ProjectId& project, c
   sql_.execute(fmt::format("SELECT {} FROM webhook_endpoints WHERE id = $1 AND project = $2", kEndpointColumns),
                {id.value, project.value}, [&](const sql::Row& row) { found = read_endpoint(row); });
   return found;
+}
+
+std::optional<WebhookEndpoint> Outbox::take_endpoint(const ProjectId& project, const EndpointId& id) {
+  sql_.execute("SELECT 1 FROM webhook_endpoints WHERE id = $1 AND project = $2 /*PG FOR UPDATE*/",
+               {id.value, project.value});
+  return find_endpoint(project, id);
 }
 
 Result<Page<WebhookEndpoint>> Outbox::list_endpoints(const ProjectId& project, const std::optional<EndpointId>& after,
@@ -282,14 +329,12 @@ bool Outbox::update_endpoint(const WebhookEndpoint& e) {
               e.project.value}) == 1;
 }
 
-void Outbox::disable_endpoint(const Delivery& delivery, Timestamp now) {
+void Outbox::disable_endpoint(const Delivery& delivery, const std::string& url, Timestamp now) {
   const json::value parsed = json::parse(delivery.receiver);
-  const json::object& receiver = parsed.as_object();
-  const json::value* id = receiver.if_contains("endpoint_id");
+  const json::value* id = parsed.as_object().if_contains("endpoint_id");
   if (!id) return;
   sql_.execute("UPDATE webhook_endpoints SET disabled_ms = $1 WHERE id = $2 AND project = $3 AND url = $4",
-               {to_ms(now), std::string_view(id->as_string()), delivery.project.value,
-                std::string_view(receiver.at("url").as_string())});
+               {to_ms(now), std::string_view(id->as_string()), delivery.project.value, url});
 }
 
 bool Outbox::remove_endpoint(const ProjectId& project, const EndpointId& id) {

@@ -42,9 +42,11 @@ class OutboxTest : public testing::TestWithParam<Driver> {
     EXPECT_TRUE(store.finish_batch(id, in_progress, {completed, output, std::nullopt, {}}, kNow));
     return outbox.of_batches({id});
   }
-  Delivery add(const std::string& id, const std::string& destination = "a:80", Timestamp next = kNow) {
+  Delivery add(const std::string& id, const std::string& destination = "a:80", Timestamp next = kNow,
+               const ProjectId& project = kDefaultProject) {
     Delivery delivery;
     delivery.id = {id};
+    delivery.project = project;
     delivery.batch_id = {"batch_" + id};
     delivery.receiver = R"({"url":"http://a","secret":null})";
     delivery.destination = destination;
@@ -56,12 +58,12 @@ class OutboxTest : public testing::TestWithParam<Driver> {
   }
   std::vector<std::string> claim(const std::string& owner, std::int64_t limit = 64, Timestamp now = kNow) {
     std::vector<std::string> ids;
-    for (const Delivery& one : outbox.claim(owner, limit, 2, now)) ids.push_back(one.id.value);
+    for (const Delivery& one : outbox.claim(owner, {limit, 8, 2}, now)) ids.push_back(one.id.value);
     std::sort(ids.begin(), ids.end());
     return ids;
   }
   Delivery claim_one(const std::string& owner, Timestamp now = kNow) {
-    auto claimed = outbox.claim(owner, 1, 2, now);
+    auto claimed = outbox.claim(owner, {1, 8, 2}, now);
     EXPECT_EQ(claimed.size(), 1);
     return claimed.at(0);
   }
@@ -164,6 +166,37 @@ TEST_P(OutboxTest, OfOneDestinationFewAreHeldAtATime) {
   EXPECT_EQ(claim("you"), (Ids{"wh_a2", "wh_a3"}));
   EXPECT_TRUE(outbox.end(outbox.held("me").front(), DeliveryStatus::delivered, std::nullopt, kNow));
   EXPECT_EQ(claim("me"), Ids{"wh_a4"});
+}
+
+TEST_P(OutboxTest, OfOneProjectFewAreHeldAtATime) {
+  for (int i = 0; i < 100; ++i) {
+    add(fmt::format("wh_{:02}", i), fmt::format("host{}:80", i), kNow - 1s, {"proj_many"});
+  }
+  add("wh_other");
+  EXPECT_EQ(claim("me", 64), (Ids{"wh_00", "wh_01", "wh_02", "wh_03", "wh_04", "wh_05", "wh_06", "wh_07", "wh_other"}));
+  EXPECT_EQ(claim("me", 55), Ids{});
+  EXPECT_EQ(claim("you", 3), (Ids{"wh_08", "wh_09", "wh_10"}));
+  const Delivery one = outbox.find({"proj_many"}, {"wh_00"}).value();
+  EXPECT_TRUE(outbox.end(one, DeliveryStatus::delivered, std::nullopt, kNow));
+  EXPECT_EQ(claim("me", 56), Ids{"wh_11"});
+}
+
+TEST_P(OutboxTest, WhatWaitsForItsDestinationTakesNoPlaceOfItsProject) {
+  for (int i = 0; i < 20; ++i) add(fmt::format("wh_a{:02}", i), "a:80", kNow - 1s);
+  for (int i = 0; i < 7; ++i) add(fmt::format("wh_b{}", i), fmt::format("host{}:80", i));
+  EXPECT_EQ(claim("me"), (Ids{"wh_a00", "wh_a01", "wh_b0", "wh_b1", "wh_b2", "wh_b3", "wh_b4", "wh_b5"}));
+}
+
+TEST_P(OutboxTest, WhatHadItsTimeIsDueAgainAndItsFailuresAreForgotten) {
+  add("wh_1");
+  Delivery attempt = claim_one("me");
+  attempt.failures = 1;
+  EXPECT_TRUE(outbox.try_again(attempt, "answered 500", kNow + 5s));
+  attempt = claim_one("me", kNow + 5s);
+  EXPECT_TRUE(outbox.go_on(attempt, kNow + 6s));
+  EXPECT_FALSE(outbox.go_on(attempt, kNow + 7s)) << "it is the owner's no more";
+  EXPECT_EQ(find("wh_1").last_error, std::nullopt);
+  EXPECT_EQ(claim_one("you", kNow + 6s).failures, 0);
 }
 
 TEST_P(OutboxTest, AClaimHasItsLimit) {
@@ -286,10 +319,9 @@ TEST_P(OutboxTest, AnEndpointIsDisabledByTheAddressThatSaidSo) {
   WebhookEndpoint moved = endpoint;
   moved.url = "http://elsewhere/";
   EXPECT_TRUE(outbox.update_endpoint(moved));
-  outbox.disable_endpoint(deliveries[0], kNow);
+  outbox.disable_endpoint(deliveries[0], endpoint.url, kNow);
   EXPECT_FALSE(outbox.find_endpoint(kDefaultProject, endpoint.id)->disabled_at);
-  EXPECT_TRUE(outbox.update_endpoint(endpoint));
-  outbox.disable_endpoint(deliveries[0], kNow);
+  outbox.disable_endpoint(deliveries[0], moved.url, kNow);
   EXPECT_EQ(outbox.find_endpoint(kDefaultProject, endpoint.id)->disabled_at, kNow);
 }
 

@@ -126,6 +126,8 @@ struct SchemaVersions {
 // - `lock("queue")`: who inserts batches or removes files, so that the queue's limits hold and no batch is left without
 //   its input.
 // - `lock("bytes …")`: who adds to what a project with a quota of bytes has stored.
+// - `lock("endpoints …")`: who makes webhook endpoints of that project, so that their limit holds.
+// - the row of a webhook endpoint: who changes it, from reading it on.
 // - the row of a batch: who changes its status, its spans or its results. So a batch's groups are committed in the
 // order
 //   of `seq`. Who changes several batches takes them in the order of their ids.

@@ -149,8 +149,7 @@ class Process {
   }
   void pause(const BatchId& id, bool paused) {
     write([&](Store& store) {
-      store.set_paused(kDefaultProject, id, paused ? std::optional(clock.now()) : std::nullopt)
-          .value();
+      store.set_paused(kDefaultProject, id, paused ? std::optional(clock.now()) : std::nullopt).value();
     });
     lifecycle.set_paused(id, paused);
   }

@@ -351,3 +351,20 @@ def test_sinks_that_cannot_be_are_refused(server_with, receiver):
     for url in ("http://127.0.0.1/", "http://[::1]/", "http://169.254.169.254/", "ftp://example.com", "unix:/tmp/x.sock"):
         assert refusal([{"url": url}]).param == "sinks[0].url"
     assert not receiver.requests
+
+
+def test_a_batch_whose_sink_is_not_there_any_more_is_not_retried(server_with, receiver, engine, tmp_path):
+    engine.refused = {"Say hello to line 1."}
+    server = server_with(http_sink(receiver))
+    client = server.client()
+    batch = create_batch(client, lines_of(2), extra_body={"sinks": ["receiver"]})
+    ended(client, batch)
+    engine.refused = set()
+    server.kill()
+    (tmp_path / "sinks.toml").write_text(http_sink(receiver).replace("receiver", "other", 1))
+    server.start()
+    path = f"{server.url}/v1/batches/{batch.id}/retry"
+    refusal = httpx2.post(path)
+    assert refusal.status_code == 400 and refusal.json()["error"]["param"] == "sinks[0]"
+    assert "there is no sink 'receiver'. Known are: 'other'." in refusal.json()["error"]["message"]
+    assert client.batches.list().data == [client.batches.retrieve(batch.id)]

@@ -4,6 +4,7 @@ import json
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import openai
@@ -186,8 +187,10 @@ def test_endpoints_are_those_of_the_official_client(server, receiver):
     with pytest.raises(openai.InvalidWebhookSignatureError):
         client.webhooks.unwrap(body, headers, secret=rotated.signing_secret)
 
+    assert client.webhooks.test(made.id, event_type="batch.failed").success is True
     receiver.status = 500
-    assert client.webhooks.test(made.id, event_type="batch.failed").status_code == 500
+    failed = client.webhooks.test(made.id, event_type="batch.failed")
+    assert (failed.status_code, failed.success) == (500, False)
     assert client.webhooks.delete(made.id).deleted
     refused(lambda: client.webhooks.retrieve(made.id), made.id, 404)
     refused(lambda: client.webhooks.test(made.id, event_type="batch.failed"), made.id, 404)
@@ -290,6 +293,37 @@ def test_fault_43_an_endpoint_that_is_gone_hears_of_nothing_until_it_is_changed(
     receiver.status = 200
     assert client.webhooks.update(endpoint.id, name="back").model_extra["disabled_at"] is None
     assert the_one(server, run(server))["status"] == "delivered"
+
+
+def test_fault_43_a_project_tests_one_endpoint_at_a_time(server, receiver):
+    client = server.client()
+    released = threading.Event()
+    with Receiver(answer=holding(released)) as silent:
+        slow = client.webhooks.create(name="slow", url=silent.url, event_types=ALL_EVENTS)
+        quick = client.webhooks.create(name="quick", url=receiver.url, event_types=ALL_EVENTS)
+        sample = {"event_type": "batch.failed"}
+        with ThreadPoolExecutor(1) as other:
+            first = other.submit(httpx2.post, f"{server.url}/v1/webhook_endpoints/{slow.id}/test", json=sample)
+            wait_until(lambda: silent.requests, "it is called")
+            second = httpx2.post(f"{server.url}/v1/webhook_endpoints/{quick.id}/test", json=sample)
+            assert (second.status_code, second.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+            assert not receiver.requests
+            released.set()
+            assert first.result().status_code == 200
+        assert httpx2.post(f"{server.url}/v1/webhook_endpoints/{quick.id}/test", json=sample).status_code == 200
+
+
+def test_fault_43_what_is_gone_is_the_address_that_was_called(server, receiver):
+    client = server.client()
+    endpoint = client.webhooks.create(name="moves", url=receiver.url, event_types=ALL_EVENTS)
+    receiver.status = 500
+    batch = run(server)
+    failed = the_one(server, batch)
+    client.webhooks.update(endpoint.id, url=receiver.url + "&moved")
+    receiver.status = 410
+    call(server, "POST", f"deliveries/{failed['id']}/retry")
+    wait_until(lambda: deliveries(server, batch)[0]["status"] == "dead", "it is dead")
+    assert client.webhooks.retrieve(endpoint.id).model_extra["disabled_at"]
 
 
 def test_fault_43_a_slow_receiver_holds_up_neither_batches_nor_others(server, receiver):
