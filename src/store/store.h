@@ -128,10 +128,11 @@ struct SchemaVersions {
 // - `lock("bytes …")`: who adds to what a project with a quota of bytes has stored.
 // - `lock("endpoints …")`: who makes webhook endpoints of that project, so that their limit holds.
 // - the row of a webhook endpoint: who changes it, from reading it on.
-// - the row of a batch: who changes its status, its spans or its results. So a batch's groups are committed in the
-// order
-//   of `seq`. Who changes several batches takes them in the order of their ids.
+// - the row of a batch: who changes its status, its spans or its results, but for who frees spans of the dead. So a
+//   batch's groups are committed in the order of `seq`. Who changes several takes them in the order of their ids.
 // - the row of an upload: who changes its status or its parts.
+// Of projects and keys there is `lock("access")`, which is taken alone. Whoever claims deliveries skips rows that
+// others have locked.
 class Store {
  public:
   explicit Store(sql::Connection& connection) : sql_(connection) {}
