@@ -28,8 +28,9 @@ std::size_t connections_max() {
   return std::min<std::size_t>(limit.rlim_cur / 3, kConnectionsMax);
 }
 
-// Says in the log who may do what. Throws UsageError where that would be everybody on the network.
-Task<> check_exposure(App& app, const Config& config) {
+// What the log is to say of who may do what, if anything. Throws UsageError where that would be everybody on the
+// network.
+Task<std::string> check_exposure(App& app, const Config& config) {
   const bool has_keys = co_await app.services().db.read([](Store& store) { return Access(store).has_keys(); });
   const bool is_public = !is_loopback(config.listen_host);
   if (!has_keys && is_public && !config.insecure) {
@@ -39,22 +40,27 @@ Task<> check_exposure(App& app, const Config& config) {
         config.listen_host));
   }
   if (!has_keys) {
-    log::warn("there are no API keys: whoever can call {} may do everything; penstock keys create makes the first",
-              config.listen_host);
-  } else if (is_public && config.tls_certificate.empty()) {
-    log::warn("keys, prompts and answers cross the network in plain text, unless a proxy in front speaks TLS");
+    co_return fmt::format(
+        "there are no API keys: whoever can call {} may do everything; penstock keys create makes the first",
+        config.listen_host);
   }
+  if (is_public && config.tls_certificate.empty()) {
+    co_return "keys, prompts and answers cross the network in plain text, unless a proxy in front speaks TLS";
+  }
+  co_return std::string();
 }
 
 // `server` is null where there is none.
 Task<> live_until_signal(App& app, HttpServer* server, TaskGroup& tasks, asio::signal_set& signals,
                          const Config& config) {
+  std::string warning;
   if (server) {
-    co_await check_exposure(app, config);
+    warning = co_await check_exposure(app, config);
     server->listen();
   }
   co_await app.start();
   if (server) {
+    if (!warning.empty()) log::warn("{}", warning);
     tasks.keep("http server", app.services().clock, [server] { return server->run(); });
     log::info("listening on port {}, data in {}", server->port(), app.data_path());
   } else {
