@@ -43,15 +43,10 @@ Response answer(const Result<Object>& result) {
 template <class Change>
 Task<Result<Project>> change_project(Context& c, const char* action, Change change) {
   const ProjectId id{c.id};
-  co_return co_await c.services.db.write([&](Store& store) -> Result<Project> {
+  co_return co_await c.services.db.write([&](Store& store) {
     Access access(store);
-    access.lock();
-    const auto before = access.find_project(id);
-    if (!before) return no_such_project(id);
-    Result<Project> after = change(access, *before);
-    if (!after) return after;
-    access.update_project(*after);
-    c.audit(store, action, id.value);
+    auto after = access.change_project(id, [&](const Project& before) { return change(access, before); });
+    if (after) c.audit(store, action, id.value);
     return after;
   });
 }

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "base/sha256.h"
 #include "blob/block_cache.h"
 #include "blob/s3_client.h"
 #include "blob/xml.h"

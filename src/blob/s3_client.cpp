@@ -8,6 +8,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 
 #include "base/log.h"
+#include "base/sha256.h"
 #include "blob/xml.h"
 
 namespace penstock {

@@ -41,7 +41,4 @@ std::string uri_encode(std::string_view text, bool keep_slashes);
 // "a=1&b=": sorted by name.
 std::string canonical_query(NameValues query);
 
-// In lower-case hexadecimal.
-std::string sha256_hex(std::string_view bytes);
-
 }  // namespace penstock

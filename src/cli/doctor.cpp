@@ -40,11 +40,6 @@ std::optional<asio::ip::address> parse_address(const std::string& host) {
   return error ? std::nullopt : std::optional(address);
 }
 
-// Only this machine has it; a unix socket has no host.
-bool is_local(const std::string& host) {
-  return host.empty() || host.starts_with('/') || is_loopback(host);
-}
-
 // Names that no public zone has, and addresses that are not public.
 bool is_inside(const std::string& host) {
   if (is_local(host)) return true;
@@ -108,6 +103,10 @@ Task<> ask_all(asio::io_context& loop, Clock& clock, const Config& config, Findi
 }
 
 }  // namespace
+
+bool is_local(const std::string& host) {
+  return host.empty() || host.starts_with('/') || is_loopback(host);
+}
 
 Finding check_listen(const Config& config, bool has_keys) {
   const std::string where = fmt::format("{}:{}", config.listen_host, config.listen_port);

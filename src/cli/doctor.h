@@ -19,6 +19,9 @@ struct Finding {
 };
 using Findings = std::vector<Finding>;
 
+// Whether only this machine has that host; a unix socket has a path, or none.
+bool is_local(const std::string& host);
+
 // --- who can reach the API, and how
 Finding check_listen(const Config& config, bool has_keys);
 // Those of the database; empty where it cannot be read, of which check_database() tells.

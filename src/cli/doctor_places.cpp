@@ -117,9 +117,7 @@ Findings check_database_url(const Config& config, bool from_flag) {
                         "its password stands on the command line, which everybody on the machine sees",
                         "set PENSTOCK_DATABASE, or put the password into ~/.pgpass"});
   }
-  const bool is_near = std::all_of(address.hosts.begin(), address.hosts.end(), [](const std::string& host) {
-    return host.empty() || host.starts_with('/') || host == "localhost" || host.starts_with("127.") || host == "::1";
-  });
+  const bool is_near = std::all_of(address.hosts.begin(), address.hosts.end(), is_local);
   const std::string& mode = address.sslmode;
   if (is_near) {
     findings.push_back({ok, "database", "PostgreSQL is on this machine"});

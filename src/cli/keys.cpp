@@ -62,15 +62,9 @@ template <class Change>
 int change_project(const Config& config, const AccessOptions& options, const char* action, Change change) {
   OperatorDatabase database(config, false);
   const ProjectId id{*options.id};
-  tell(done(database.write([&](Store& store) -> Result<Project> {
-         Access access(store);
-         access.lock();
-         const auto before = access.find_project(id);
-         if (!before) return no_such_project(id);
-         Result<Project> after = change(*before);
-         if (!after) return after;
-         access.update_project(*after);
-         audit(store, id, action, id.value);
+  tell(done(database.write([&](Store& store) {
+         auto after = Access(store).change_project(id, change);
+         if (after) audit(store, id, action, id.value);
          return after;
        })),
        options.json);

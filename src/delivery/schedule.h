@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "base/clock.h"
+#include "net/http.h"
 
 namespace penstock {
 
@@ -10,5 +11,8 @@ namespace penstock {
 // before 1, so that what failed together does not come back together. What a receiver asks for is waited for too, up to
 // an hour.
 std::optional<Millis> pause_after(std::int64_t failures, const std::optional<Millis>& retry_after, double draw);
+
+// Retry-After in seconds (RFC 9110, section 10.2.3); the form with a date is waited for by the schedule alone.
+std::optional<Millis> retry_after(const Headers& headers);
 
 }  // namespace penstock

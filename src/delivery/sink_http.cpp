@@ -1,8 +1,6 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <charconv>
-
+#include "delivery/schedule.h"
 #include "delivery/sink.h"
 #include "net/http_client.h"
 
@@ -13,12 +11,6 @@ constexpr Millis kTimeout{60'000};                   // for a group
 constexpr std::uint64_t kBytesPerSecond = 64 << 10;  // of a file, at least
 constexpr std::size_t kGroupSize = 1 << 20;          // many may be under way
 constexpr std::size_t kReadSize = 256 << 10;
-
-bool same_name(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
-    return std::tolower(static_cast<unsigned char>(x)) == std::tolower(static_cast<unsigned char>(y));
-  });
-}
 
 // One of the files.
 class PartSource : public ByteSource {
@@ -48,14 +40,9 @@ Outcome outcome_of(const boost::system::result<ClientResponse, SendFailure>& sen
     return {.kind = Outcome::Kind::again, .why = late ? "it did not answer in time" : "it could not be reached"};
   }
   if (sent->status >= 200 && sent->status < 300) return {};
-  Outcome outcome{.kind = Outcome::Kind::again, .why = fmt::format("it answered with status {}", sent->status)};
-  const std::string_view after = sent->headers.find("retry-after").value_or("");
-  int seconds = 0;
-  const auto [end, error] = std::from_chars(after.data(), after.data() + after.size(), seconds);
-  if (!after.empty() && error == std::errc{} && end == after.data() + after.size() && seconds >= 0) {
-    outcome.retry_after = std::chrono::seconds(seconds);
-  }
-  return outcome;
+  return {.kind = Outcome::Kind::again,
+          .why = fmt::format("it answered with status {}", sent->status),
+          .retry_after = retry_after(sent->headers)};
 }
 
 class HttpSink final : public Sink {
@@ -132,12 +119,12 @@ class HttpSink final : public Sink {
   std::string header_lines(const SinkAttempt& attempt, std::uint64_t position, std::string_view type) const {
     std::string lines = fmt::format("Idempotency-Key: {}-{}\r\nPenstock-Batch-Id: {}\r\n", attempt.delivery.id.value,
                                     position, attempt.delivery.batch_id.value);
-    bool typed = false;
+    Headers headers;
     for (const auto& [name, value] : options_.headers) {
       lines += fmt::format("{}: {}\r\n", name, value);
-      typed |= same_name(name, "content-type");
+      headers.add(name, value);
     }
-    if (!typed) lines += fmt::format("Content-Type: {}\r\n", type);
+    if (!headers.find("content-type")) lines += fmt::format("Content-Type: {}\r\n", type);
     return lines;
   }
 

@@ -2,13 +2,13 @@
 
 #include <fmt/format.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/rand.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <charconv>
 
+#include "base/sha256.h"
+#include "delivery/schedule.h"
 #include "net/http_client.h"
 #include "store/outbox.h"
 
@@ -47,28 +47,6 @@ std::optional<std::string> from_base64(std::string_view text) {
 std::optional<std::string> key_of(std::string_view secret) {
   if (!secret.starts_with(kSecretPrefix)) return std::string(secret);
   return from_base64(secret.substr(kSecretPrefix.size()));
-}
-
-std::string hmac_sha256(std::string_view key, std::string_view message) {
-  std::string out(EVP_MAX_MD_SIZE, '\0');
-  unsigned length = 0;
-  if (!::HMAC(::EVP_sha256(), key.data(), static_cast<int>(key.size()),
-              reinterpret_cast<const unsigned char*>(message.data()), message.size(),
-              reinterpret_cast<unsigned char*>(out.data()), &length)) {
-    throw std::runtime_error("HMAC-SHA256 failed");
-  }
-  out.resize(length);
-  return out;
-}
-
-// In seconds; the form with a date is waited for by the schedule alone.
-std::optional<Millis> retry_after(const Headers& headers) {
-  const auto text = headers.find("retry-after");
-  if (!text) return std::nullopt;
-  std::uint32_t seconds = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), seconds);
-  if (error != std::errc{} || end != text->data() + text->size()) return std::nullopt;
-  return std::chrono::seconds(seconds);
 }
 
 // The host of a URL, without the brackets of an IPv6 address.

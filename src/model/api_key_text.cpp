@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <system_error>
 
-#include "blob/sigv4.h"
+#include "base/sha256.h"
 
 namespace penstock {
 namespace {

@@ -52,6 +52,16 @@ class Access {
   std::vector<Project> projects();
   // Its name, weight, quotas and archived_at become these. False for an unknown id.
   bool update_project(const Project& project);
+  // It becomes what `change`, a Result<Project>(Project), makes of it as it is. Error not_found, or that of `change`.
+  template <class Change>
+  Result<Project> change_project(const ProjectId& id, Change change) {
+    lock();
+    const auto before = find_project(id);
+    if (!before) return no_such_project(id);
+    Result<Project> after = change(*before);
+    if (after) update_project(*after);
+    return after;
+  }
 
   // Error not_found for a project that is unknown, or conflict when it is archived.
   Result<void> insert_key(const ApiKey& key, const std::string& hash);

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/sha256.h"
 #include "blob/s3.h"
 #include "net/http_server.h"
 

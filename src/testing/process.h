@@ -1,5 +1,6 @@
 #pragma once
 #include <gtest/gtest.h>
+#include <atomic>
 
 #include "base/log.h"
 #include "batch/fleet.h"
@@ -45,6 +46,35 @@ class FaultyDisk {
 
   FaultyConnection& connection = *session_;
   Disk disk{std::move(session_), open_local_blobs(folder_ / "blobs")};
+};
+
+// While there is one, what blocking() has on pools is counted, so that a test can wait for it. A simulation, which runs
+// it itself, is left alone.
+class PoolWork {
+ public:
+  PoolWork() {
+    if (users_++ > 0 || simulated_pools) return;
+    simulated_pools = [](asio::thread_pool& pool, std::function<void()> work) {
+      ++under_way_;
+      asio::post(pool, [work = std::move(work)] {
+        work();
+        --under_way_;
+      });
+    };
+    counts_ = true;
+  }
+  PoolWork(const PoolWork&) = delete;
+  PoolWork& operator=(const PoolWork&) = delete;
+  ~PoolWork() {
+    if (--users_ == 0 && std::exchange(counts_, false)) simulated_pools = nullptr;
+  }
+
+  static bool is_under_way() { return under_way_ > 0; }
+
+ private:
+  static inline std::atomic<int> under_way_{0};
+  static inline int users_ = 0;
+  static inline bool counts_ = false;
 };
 
 // A process with scripted engines and a clock moved by hand. Two of them, one after the other on the same disk, are a
@@ -172,9 +202,15 @@ class Process {
   [[nodiscard]] bool until_ended(const BatchId& id) {
     return until([&] { return is_terminal(batch(id).status); });
   }
-  // Lets what is under way get as far as it can: each step of it takes its turn at the database.
+  // Lets what is under way get as far as it can without time passing.
   void settle() {
-    for (int turn = 0; turn < 10; ++turn) write([](Store&) {});
+    while (true) {
+      const bool busy = PoolWork::is_under_way();  // first: what ends by now has its coroutine on the loop
+      loop.restart();
+      if (loop.poll() > 0) continue;
+      if (!busy) return;
+      loop.run_one_for(std::chrono::milliseconds(10));
+    }
   }
   // Time passes for the alarms that are set now.
   void advance(Millis step) {
@@ -183,6 +219,7 @@ class Process {
     poll(loop);
   }
 
+  const PoolWork pool_work;
   Disk& disk;
   const std::string name;
   asio::io_context loop;
