@@ -66,7 +66,7 @@ class AccessCommands {
     CLI::App& create = add(keys, "create", "Make a key, and print it", keys_create);
     create.add_option("--name", options_.name, "whose it is, or what for")->required();
     create.add_option("--project", options_.project, "the project that it acts for (default: proj_default)");
-    create.add_option("--scopes", options_.scopes, "files, batches and admin (default: files,batches)");
+    create.add_option("--scopes", options_.scopes, "files, batches, admin and monitor (default: files,batches)");
     create.add_option("--expires", options_.expires, "after how long it does, such as 90d or 24h (default: never)");
     CLI::App& list = add(keys, "list", "List them, never the keys themselves", keys_list);
     list.add_option("--project", options_.project, "only those of this project");

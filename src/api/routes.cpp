@@ -22,8 +22,9 @@ enum class Permission {
   admin,  // keys with that scope, and so on
   files,
   batches,
-  any,  // any key
-  open  // anybody, with or without a key
+  monitor,  // what the system does, and no data
+  any,      // any key
+  open      // anybody, with or without a key
 };
 
 std::optional<Scope> needed(Permission permission) {
@@ -34,6 +35,8 @@ std::optional<Scope> needed(Permission permission) {
       return Scope::files;
     case Permission::batches:
       return Scope::batches;
+    case Permission::monitor:
+      return Scope::monitor;
     case Permission::any:
     case Permission::open:
       break;
@@ -216,7 +219,7 @@ Task<Result<Principal>> authorize(Services& services, const Request& request, Pe
   if (permission == Permission::open) co_return co_await anybody(services, request);
   const auto caller = co_await services.authenticator.authenticate(request);
   if (!caller) co_return caller.error();
-  if (const auto scope = needed(permission); scope && !has(caller->scopes, *scope)) {
+  if (const auto scope = needed(permission); scope && !allow(caller->scopes, *scope)) {
     co_return Error{
         Error::Kind::forbidden,
         fmt::format("You have insufficient permissions for this operation. Missing scopes: {}.", to_string(*scope)),

@@ -18,7 +18,7 @@ Scopes scopes_of(const std::string& text) {
   const auto scopes = parse_scopes(words);
   if (!scopes) {
     throw UsageError(
-        fmt::format("--scopes: '{}': expected some of files, batches and admin, with commas between", text));
+        fmt::format("--scopes: '{}': expected some of files, batches, admin and monitor, with commas between", text));
   }
   return *scopes;
 }

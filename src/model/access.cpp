@@ -3,7 +3,7 @@
 namespace penstock {
 namespace {
 
-constexpr Scope kScopes[] = {Scope::files, Scope::batches, Scope::admin};
+constexpr Scope kScopes[] = {Scope::files, Scope::batches, Scope::admin, Scope::monitor};
 
 }  // namespace
 
@@ -15,6 +15,8 @@ std::string_view to_string(Scope scope) {
       return "batches";
     case Scope::admin:
       return "admin";
+    case Scope::monitor:
+      return "monitor";
   }
   return "";
 }

@@ -8,14 +8,18 @@ namespace penstock {
 
 using KeyId = Id<struct KeyTag>;  // "key_…"; the key itself is no id and is stored nowhere
 
-// What a key may do. In the store and on the wire: files, batches, admin.
-enum class Scope { files, batches, admin };
-using Scopes = std::bitset<3>;  // by Scope
+// What a key may do. In the store and on the wire: files, batches, admin, monitor.
+enum class Scope { files, batches, admin, monitor };
+using Scopes = std::bitset<4>;  // by Scope
 
-constexpr Scopes kScopesDefault{0b011};  // files and batches: of a key of which nothing else is said
+constexpr Scopes kScopesDefault{0b0011};  // files and batches: of a key of which nothing else is said
 
 inline bool has(const Scopes& scopes, Scope scope) {
   return scopes.test(static_cast<std::size_t>(scope));
+}
+// Whether they let somebody do what needs this scope: an administrator may see what a monitor does.
+inline bool allow(const Scopes& scopes, Scope scope) {
+  return has(scopes, scope) || (scope == Scope::monitor && has(scopes, Scope::admin));
 }
 std::string_view to_string(Scope scope);
 // The words, in their order.

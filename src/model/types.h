@@ -141,6 +141,7 @@ struct Batch {
   // Who is told of its end, and gets its results, as JSON: {"url", "secret", "events"} and an array of receivers as in
   // Delivery.
   std::optional<std::string> webhook, sinks;
+  std::optional<std::string> traceparent;  // of the request that created it (W3C Trace Context)
 
   BatchStatus status = BatchStatus::validating;
   Counts counts;

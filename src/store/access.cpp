@@ -28,14 +28,15 @@ Project read_project(const sql::Row& row) {
 constexpr const char* kKeyColumns =
     "k.id, k.project, k.name, k.hint, k.scopes, k.created_ms, k.expires_ms, k.revoked_ms, k.rotated_ms, k.last_used_ms";
 
+// Words that a newer program knows mean nothing here.
 Scopes read_scopes(std::string_view text) {
-  std::vector<std::string> words;
+  Scopes scopes;
   while (!text.empty()) {
     const auto end = std::min(text.find(' '), text.size());
-    words.emplace_back(text.substr(0, end));
+    scopes |= parse_scopes({std::string(text.substr(0, end))}).value_or(Scopes());
     text.remove_prefix(std::min(end + 1, text.size()));
   }
-  return parse_scopes(words).value();
+  return scopes;
 }
 
 ApiKey read_key(const sql::Row& row) {

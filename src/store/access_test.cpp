@@ -192,6 +192,12 @@ TEST_P(AccessTest, AdminKeysThatCouldBeUsedAreToldFromThoseThatCouldNot) {
   EXPECT_EQ(admins(), (std::vector<std::string>{"key_expiring"}));
 }
 
+TEST_P(AccessTest, ScopesOfANewerProgramMeanNothing) {
+  add(make("key_1", {"files", "monitor"}));
+  connection->execute("UPDATE api_keys SET scopes = 'files telepathy monitor'", {});
+  EXPECT_EQ(words(access.find_key({"key_1"})->scopes), (std::vector<std::string_view>{"files", "monitor"}));
+}
+
 TEST_P(AccessTest, TheNewestUseOfAKeyIsKept) {
   add(make("key_1"));
   EXPECT_EQ(access.find_key({"key_1"}).value().last_used_at, std::nullopt);
@@ -206,6 +212,14 @@ TEST(ScopesTest, AreWordsInOneOrder) {
   EXPECT_FALSE(has(scopes, Scope::batches));
   EXPECT_FALSE(parse_scopes({"files", "Files"}));
   EXPECT_EQ(parse_scopes({}), Scopes());
+}
+
+TEST(ScopesTest, AdministratorsSeeWhatMonitorsDo) {
+  const Scopes admin = parse_scopes({"admin"}).value(), monitor = parse_scopes({"monitor"}).value();
+  EXPECT_TRUE(allow(admin, Scope::monitor));
+  EXPECT_TRUE(allow(monitor, Scope::monitor));
+  EXPECT_FALSE(allow(monitor, Scope::admin));
+  EXPECT_FALSE(allow(kScopesDefault, Scope::monitor));
 }
 
 INSTANTIATE_TEST_SUITE_P(Drivers, AccessTest, testing::ValuesIn(drivers()), driver_name);

@@ -41,7 +41,7 @@ constexpr const char* kBatchColumns =
     "metadata, output_expires_after, priority, dedupe, model, retry_of, status, total, completed, failed, "
     "input_tokens, cached_tokens, output_tokens, reasoning_tokens, errors, error_total, "
     "output_file_id, error_file_id, created_ms, expires_ms, in_progress_ms, finalizing_ms, completed_ms, failed_ms, "
-    "expired_ms, cancelling_ms, cancelled_ms, paused_ms, driver, project, webhook, sinks";
+    "expired_ms, cancelling_ms, cancelled_ms, paused_ms, driver, project, webhook, sinks, traceparent";
 
 Batch read_batch(const sql::Row& row) {
   int column = 1;
@@ -74,6 +74,7 @@ Batch read_batch(const sql::Row& row) {
   batch.project.value = row.text(column++);
   batch.webhook = text_at(row, column++);
   batch.sinks = text_at(row, column++);
+  batch.traceparent = text_at(row, column++);
   return batch;
 }
 
@@ -144,13 +145,14 @@ Result<void> Store::insert_batch(const Batch& batch, const QueueLimits& limits) 
   if (batch.retry_of) retry_of = batch.retry_of->value;
   sql_.execute(
       "INSERT INTO batches (id, input_file_id, endpoint, completion_window, metadata, output_expires_after,"
-      " priority, dedupe, model, retry_of, status, total, created_ms, expires_ms, driver, project, webhook, sinks)"
-      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+      " priority, dedupe, model, retry_of, status, total, created_ms, expires_ms, driver, project, webhook, sinks,"
+      " traceparent)"
+      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
       {batch.id.value, batch.input_file_id.value, batch.endpoint, batch.completion_window, value_of(metadata),
        value_of(batch.output_expires_after_seconds), std::int64_t{batch.priority}, std::int64_t{batch.dedupe},
        value_of(batch.model), value_of(retry_of), to_string(batch.status), batch.counts.total, to_ms(batch.created_at),
        to_ms(batch.expires_at), value_of(batch.driver), batch.project.value, value_of(batch.webhook),
-       value_of(batch.sinks)});
+       value_of(batch.sinks), value_of(batch.traceparent)});
   return {};
 }
 

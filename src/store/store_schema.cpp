@@ -5,14 +5,14 @@
 namespace penstock {
 
 // schema_1.sql and so on, put into the program by CMake
-extern const std::string_view kSchema1, kSchema1Postgres, kSchema2, kSchema3, kSchema4;
+extern const std::string_view kSchema1, kSchema1Postgres, kSchema2, kSchema3, kSchema4, kSchema5;
 
 namespace {
 
 // Of all versions, in their order.
 std::vector<SchemaScript> scripts() {
   static const std::string first = fmt::format("{}{}", kSchema1, kSchema1Postgres);
-  return {{first}, {kSchema2}, {kSchema3}, {kSchema4}};
+  return {{first}, {kSchema2}, {kSchema3}, {kSchema4}, {kSchema5, true}};
 }
 
 void prepare(sql::Connection& sql) {

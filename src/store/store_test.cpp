@@ -383,6 +383,7 @@ TEST_P(StoreTest, ABatchComesBackAsItWasPut) {
   Batch batch = make_batch("batch_1");
   batch.metadata = Metadata{{"z", "1"}, {"a", "\"quoted\" \U0001F600\n"}, {"", ""}};
   batch.output_expires_after_seconds = 3600;
+  batch.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
   ASSERT_TRUE(store.insert_batch(batch, {}));
   const Batch found = store.find_batch(batch.id).value();
   EXPECT_EQ(found.id, batch.id);
@@ -391,6 +392,7 @@ TEST_P(StoreTest, ABatchComesBackAsItWasPut) {
   EXPECT_EQ(found.completion_window, "24h");
   EXPECT_EQ(found.metadata, batch.metadata);
   EXPECT_EQ(found.output_expires_after_seconds, 3600);
+  EXPECT_EQ(found.traceparent, batch.traceparent);
   EXPECT_EQ(found.status, validating);
   EXPECT_EQ(found.created_at, batch.created_at);
   EXPECT_EQ(found.expires_at, batch.expires_at);

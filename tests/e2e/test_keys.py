@@ -381,7 +381,7 @@ def test_keys_are_made_and_ended_on_the_machine_with_a_server_and_without(place,
     listed = server.tool("keys", "list").stdout
     assert id in listed and place.key[:8] in listed and place.key not in listed
     for words, what in {
-        ("keys", "create", "--name", "a", "--scopes", "all"): "files, batches and admin",
+        ("keys", "create", "--name", "a", "--scopes", "all"): "files, batches, admin and monitor",
         ("keys", "create", "--name", "a", "--expires", "soon"): "90d",
         ("keys", "create", "--name", "a", "--project", "proj_1"): "proj_1",
         ("keys", "create", "--name", ""): "name",
