@@ -10,6 +10,7 @@
 
 #include "api/admin.h"
 #include "api/cors.h"
+#include "api/views.h"
 #include "base/log.h"
 #include "model/wire.h"
 #include "store/access.h"
@@ -100,6 +101,10 @@ constexpr std::array kRoutes = {
     Route{"DELETE", "/v1/organization/api_keys/{id}", Permission::admin, revoke_key},
     Route{"GET", "/healthz", Permission::open, health},
     Route{"GET", "/openapi.json", Permission::open, get_openapi},
+    Route{"GET", "/v1/whoami", Permission::any, get_whoami},
+    Route{"GET", "/", Permission::open, get_page},
+    Route{"GET", "/favicon.svg", Permission::open, get_page},
+    Route{"GET", "/assets/{name}", Permission::open, get_page},
 };
 
 // What {id} or {name} stands for in `path`, empty for a route without one; nothing when the route is another.

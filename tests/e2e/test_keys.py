@@ -66,7 +66,7 @@ ROUTES = {
         ("POST", "organization/api_keys/key_unknown/rotate"),
         ("GET", "organization/audit_logs"),
     ],
-    None: [("GET", "models"), ("GET", "models/unknown")],
+    None: [("GET", "models"), ("GET", "models/unknown"), ("GET", "whoami")],
 }
 
 

@@ -1,0 +1,10 @@
+#pragma once
+#include "api/handlers.h"
+
+// Handlers of what people look at, in a browser or a terminal.
+namespace penstock {
+
+Task<Response> get_page(Context& c);
+Task<Response> get_whoami(Context& c);
+
+}  // namespace penstock
