@@ -93,13 +93,13 @@ def test_fault_11_a_database_of_a_newer_program_is_refused_in_one_line(new_serve
         with closing(sqlite3.connect(server.folder / "data/penstock.db")) as db, db:
             (known,) = db.execute("SELECT version FROM schema_version").fetchone()
             for table in ("schema_version", "schema_oldest_program"):
-                db.execute(f"UPDATE {table} SET version = version + 1")
+                db.execute(f"UPDATE {table} SET version = version + 100")
         newer = penstock(*SERVE, "--engine", engine.url, folder=server.folder, timeout=20)
         assert newer.returncode == 2
-        assert re.fullmatch(rf".*penstock\.db: its schema is version {known + 1}, .*use a newer penstock\n", newer.stderr)
+        assert re.fullmatch(rf".*penstock\.db: its schema is version {known + 100}, .*use a newer penstock\n", newer.stderr)
         with closing(sqlite3.connect(server.folder / "data/penstock.db")) as db, db:
             for table in ("schema_version", "schema_oldest_program"):
-                db.execute(f"UPDATE {table} SET version = version - 1")
+                db.execute(f"UPDATE {table} SET version = version - 100")
         server.start()
 
 
