@@ -13,5 +13,6 @@ esac
 
 need_build_packages
 cd "$root"
+scripts/web.sh || echo 'Going on without the dashboard: the server says then how to get it.'
 step "configure-$preset" "Configuring Penstock ($preset)" cmake --preset "$preset"
 step "build-$preset" "Building build/$preset/penstock" cmake --build --preset "$preset" --target penstock

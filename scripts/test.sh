@@ -40,6 +40,7 @@ need_build_packages
 need_packages openjdk-17-jdk-headless maven
 need_packages libfaketime  # sets the clock of a server
 need_packages strace       # makes a server's disk fail
+need_packages chromium     # shows the dashboard
 need_postgresql            # the tests start it themselves
 need_venv
 step pip 'Installing the Python packages of the tests' \
@@ -47,12 +48,14 @@ step pip 'Installing the Python packages of the tests' \
 scripts/model.sh
 scripts/llama.sh
 scripts/tools.sh
+scripts/web.sh
 step configure-release 'Configuring Penstock (release)' cmake --preset release
 step build-release 'Building Penstock and its unit tests' cmake --build --preset release
 
 check 'unit tests' "$venv/bin/python" tests/services.py run postgres s3 moto toxiproxy -- \
   ctest --test-dir build/release --output-on-failure --no-tests=error -L unit
 check 'include order' "$venv/bin/python" tests/include_order_test.py src
+check 'types of the dashboard' npm --prefix src/web run --silent check
 check 'the page on reliability names its tests' "$venv/bin/python" tests/docs_test.py
 check 'what deploys it fits the program' "$venv/bin/python" -m pytest -q -rs tests/deploy_test.py
 e2e=("$venv/bin/python" -m pytest -rs tests/e2e)

@@ -1,0 +1,2 @@
+import { Loading } from "../components/empty";
+export function QueuePage() { return <Loading />; }
