@@ -69,8 +69,8 @@ function untilVisible(signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Reads one stream as long as it lives: until it ends, is silent, the tab is hidden, or `signal` aborts. */
-async function readStream(path: string, onOpen: () => void, onLines: (lines: string[]) => void, signal: AbortSignal) {
+/** Reads one stream until it ends, `onLines` returns false, it is silent, the tab is hidden, or `signal` aborts. */
+async function readStream(path: string, onOpen: () => void, onLines: (lines: string[]) => boolean, signal: AbortSignal) {
   const attempt = new AbortController();
   const stop = () => attempt.abort();
   const stopIfHidden = () => document.hidden && stop();
@@ -83,7 +83,7 @@ async function readStream(path: string, onOpen: () => void, onLines: (lines: str
     for await (const lines of linesOf(response)) {
       clearTimeout(watchdog);
       watchdog = setTimeout(stop, kSilenceMax);
-      onLines(lines);
+      if (!onLines(lines)) break;
     }
   } finally {
     clearTimeout(watchdog);
@@ -92,43 +92,68 @@ async function readStream(path: string, onOpen: () => void, onLines: (lines: str
   }
 }
 
+interface Reading {
+  /** Asked before each attempt, since it may tell where to go on. */
+  path: () => string;
+  /** Returns true when nothing more is wanted. */
+  onLines: (lines: string[]) => boolean | void;
+  /** Whether a stream that the server has ended is not opened again. */
+  isDoneAtEnd: boolean;
+  told: (now: Connection) => void;
+}
+
 /**
- * Follows events until `told` returns true or `signal` aborts. A stream that breaks is opened again, later each time that
- * nothing came; a tab that nobody sees holds no connection. One at a time is followed: `connection` tells how it stands.
+ * Reads a stream to its end, or until `signal` aborts. One that breaks is opened again, later each time that nothing came;
+ * a tab that nobody sees holds no connection.
  */
-export async function follow(
-  path: string,
-  told: (event: string, data: unknown) => boolean | void,
-  signal: AbortSignal,
-): Promise<void> {
+async function keepReading({ path, onLines, isDoneAtEnd, told }: Reading, signal: AbortSignal): Promise<void> {
   let failures = 0;
-  let done = false;
-  const say = (now: Connection) => void (signal.aborted || connection.set(now));
-  while (!signal.aborted && !done) {
+  let isDone = false;
+  const say = (now: Connection) => void (signal.aborted || told(now));
+  while (!isDone) {
     await untilVisible(signal);
-    if (signal.aborted) break;
+    if (signal.aborted) return;
     if (failures === 0) say({ state: "connecting" });
-    const parser = new EventParser((event, data) => {
+    const take = (lines: string[]) => {
       failures = 0;
-      if (told(event, JSON.parse(data))) done = true;
-    });
+      isDone = onLines(lines) === true;
+      return !isDone;
+    };
     try {
-      await readStream(
-        path,
-        () => say({ state: "live" }),
-        (lines) => lines.forEach((line) => parser.push(line)),
-        signal,
-      );
+      await readStream(path(), () => say({ state: "live" }), take, signal);
+      isDone ||= isDoneAtEnd;
     } catch (failure) {
       // Asking again would be refused again.
       if (failure instanceof ApiError && failure.status >= 400 && failure.status < 500 && failure.status !== 429) break;
     }
-    if (signal.aborted || done || document.hidden) continue;
+    if (signal.aborted || isDone || document.hidden) continue;
     const wait = kDelays[Math.min(failures++, kDelays.length - 1)]!;
     say({ state: "waiting", until: Date.now() + wait });
     await delay(wait, signal);
   }
   say({ state: "off" });
+}
+
+/** Follows events until `told` returns true or `signal` aborts. One stream at a time: `connection` tells how it stands. */
+export function follow(
+  path: string,
+  told: (event: string, data: unknown) => boolean | void,
+  signal: AbortSignal,
+): Promise<void> {
+  let isDone = false;
+  const parser = new EventParser((event, data) => {
+    if (told(event, JSON.parse(data))) isDone = true;
+  });
+  const onLines = (lines: string[]) => {
+    lines.forEach((line) => parser.push(line));
+    return isDone;
+  };
+  return keepReading({ path: () => path, onLines, isDoneAtEnd: false, told: (now) => connection.set(now) }, signal);
+}
+
+/** Follows a stream of JSON lines to its end. `path` is asked again where it broke, to go on behind what has come. */
+export function followLines(path: () => string, onLines: (lines: string[]) => void, signal: AbortSignal): Promise<void> {
+  return keepReading({ path, onLines, isDoneAtEnd: true, told: () => {} }, signal);
 }
 
 /** Follows `path`, if there is one, as long as the component stands. `told` is the first one that it was called with. */

@@ -1,0 +1,37 @@
+import { nameOf, statusOf } from "../batch";
+import { count, percent } from "../format";
+import type { Batch } from "../types";
+import { Badge } from "./badge";
+import { Bar } from "./bar";
+
+// What tables of batches have in common.
+
+export function BatchLink({ batch }: { batch: Batch }) {
+  const name = nameOf(batch);
+  return (
+    <>
+      <a class={name ? undefined : "mono"} href={`#/batches/${batch.id}`}>
+        {name ?? batch.id}
+      </a>
+      {name && <small class="mono">{batch.id}</small>}
+    </>
+  );
+}
+
+export function BatchStatusBadge({ batch }: { batch: Batch }) {
+  const { text, tone } = statusOf(batch);
+  return <Badge tone={tone}>{text}</Badge>;
+}
+
+export function BatchProgress({ batch }: { batch: Batch }) {
+  const { total, completed, failed } = batch.request_counts;
+  return (
+    <div class="progress">
+      <Bar counts={batch.request_counts} label={`Progress of ${nameOf(batch) ?? batch.id}`} />
+      <small>
+        {count(completed + failed)} of {count(total)} · {percent(completed + failed, total)}
+        {failed > 0 && <span class="error"> · {count(failed)} failed</span>}
+      </small>
+    </div>
+  );
+}
