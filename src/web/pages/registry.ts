@@ -1,6 +1,6 @@
 import type { FunctionComponent } from "preact";
 import type { Scope } from "../types";
-import { BatchPage } from "./batch";
+import { BatchPage } from "./batch/page";
 import { ComparePage } from "./compare";
 import { HistoryPage } from "./history";
 import { NewBatchPage } from "./new_batch";
