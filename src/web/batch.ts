@@ -28,7 +28,7 @@ export function expectedEnd(batch: Batch): number | null {
   return batch.estimated_completion_time === null ? null : Date.parse(batch.estimated_completion_time) / 1000;
 }
 
-const kStatus: Record<BatchStatus, [string, Tone]> = {
+export const kStatusNames: Record<BatchStatus, [string, Tone]> = {
   validating: ["Waiting", "neutral"],
   in_progress: ["Running", "active"],
   finalizing: ["Finishing", "active"],
@@ -42,7 +42,7 @@ const kStatus: Record<BatchStatus, [string, Tone]> = {
 export function statusOf(batch: Batch): { text: string; tone: Tone } {
   if (batch.paused_at !== null && !isFinal(batch)) return { text: "Paused", tone: "warn" };
   if (batch.status === "validating" && batch.model === null) return { text: "Checking", tone: "neutral" };
-  const [text, tone] = kStatus[batch.status];
+  const [text, tone] = kStatusNames[batch.status];
   return { text, tone };
 }
 

@@ -6,14 +6,18 @@ import { Bar } from "./bar";
 
 // What tables of batches have in common.
 
+const kIdShown = 14; // characters, which tell the batches of a page apart
+
+/** Its name and model. */
 export function BatchLink({ batch }: { batch: Batch }) {
+  const id = `${batch.id.slice(0, kIdShown)}…`;
   const name = nameOf(batch);
   return (
     <>
-      <a class={name ? undefined : "mono"} href={`#/batches/${batch.id}`}>
-        {name ?? batch.id}
+      <a class={name ? undefined : "mono"} href={`#/batches/${batch.id}`} title={batch.id}>
+        {name ?? id}
       </a>
-      {name && <small class="mono">{batch.id}</small>}
+      <small>{[name && id, batch.model].filter(Boolean).join(" · ")}</small>
     </>
   );
 }

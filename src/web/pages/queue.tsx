@@ -39,7 +39,6 @@ function columns(queue: Queue, engines: Engine[] | undefined): Column<Batch>[] {
       isWide: true,
       cell: ({ priority }) => <Badge tone={priority === 1 ? "active" : "neutral"}>{kPriorities[priority]}</Badge>,
     },
-    { title: "Model", isWide: true, cell: ({ model }) => model ?? "–" },
   ];
 }
 

@@ -26,9 +26,11 @@ export function Actions({ batch, onChange }: { batch: Batch; onChange: (batch: B
             Retry failed
           </button>
         )}
-        <a class="button" href={`#/compare?left=${batch.id}`}>
-          Compare
-        </a>
+        {total > 0 && (
+          <a class="button" href={`#/compare?left=${batch.id}`}>
+            Compare
+          </a>
+        )}
       </>
     );
   }

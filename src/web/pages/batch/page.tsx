@@ -36,7 +36,7 @@ function Figures({ batch }: { batch: Batch }) {
       {isFinal(batch) ? (
         <Stat name="Took">{time === null ? "–" : duration(time)}</Stat>
       ) : (
-        <Stat name="Ends" note={time === null ? undefined : `runs for ${duration(time)}`}>
+        <Stat name="Ends" note={time !== null ? `runs for ${duration(time)}` : batch.queue_position && `place ${batch.queue_position} in the queue`}>
           <Ago at={expectedEnd(batch)} />
         </Stat>
       )}
@@ -96,9 +96,14 @@ function Followed({ first }: { first: Batch }) {
       >
         <Actions batch={batch} onChange={setBatch} />
       </Heading>
-      <BatchProgress batch={batch} />
-      <Figures batch={batch} />
-      {batch.errors && <ErrorTable errors={batch.errors} />}
+      {batch.errors ? (
+        <ErrorTable errors={batch.errors} />
+      ) : (
+        <>
+          <BatchProgress batch={batch} />
+          <Figures batch={batch} />
+        </>
+      )}
       <Tabs batch={batch} tab={tab} />
       {tab === "lines" && <Lines batch={batch} />}
       {tab === "log" && <Log batch={batch} />}
