@@ -6,5 +6,6 @@ namespace penstock {
 
 Task<Response> get_page(Context& c);
 Task<Response> get_whoami(Context& c);
+Task<Response> list_lines(Context& c);
 
 }  // namespace penstock

@@ -24,4 +24,13 @@ void append_output_line(std::string& out, const BatchId& batch, std::uint32_t in
 // line.
 std::optional<std::uint32_t> output_line_index(std::string_view line);
 
+// The parts of such a line, as bytes of it.
+struct OutputLineParts {
+  std::string_view custom_id_json;
+  int status = 0;  // 0: there was no response, and `error` is an object
+  std::string_view request_id_json, body, error;
+};
+// Nothing when it is another line.
+std::optional<OutputLineParts> cut_output_line(std::string_view line);
+
 }  // namespace penstock

@@ -1,80 +1,12 @@
-#include <fmt/core.h>
-#include <zstd.h>
-
 #include <algorithm>
-#include <cassert>
-#include <memory>
 
 #include "store/columns.h"
+#include "store/group_codec.h"
+#include "store/saved_groups.h"
 #include "store/store.h"
 
 namespace penstock {
 namespace {
-
-// --- result groups on disk
-//
-// `entries`: 8 bytes a line, little endian. The request's index in 4, then the length of its output line in 4, whose
-// highest bit is set when the line goes to the error file. `lines`: one zstd frame with a checksum.
-
-constexpr std::uint32_t kFailedBit = 0x8000'0000;
-constexpr std::size_t kEntrySize = 8;
-
-void append_u32(std::string& out, std::uint32_t value) {
-  for (int shift = 0; shift < 32; shift += 8) out += static_cast<char>(value >> shift);
-}
-
-std::uint32_t read_u32(std::string_view bytes) {
-  std::uint32_t value = 0;
-  for (std::size_t i = 0; i < 4; ++i) value |= std::uint32_t{static_cast<unsigned char>(bytes[i])} << (8 * i);
-  return value;
-}
-
-std::string encode_entries(const std::vector<ResultEntry>& entries) {
-  std::string bytes;
-  bytes.reserve(entries.size() * kEntrySize);
-  for (const ResultEntry& entry : entries) {
-    assert(entry.length < kFailedBit);
-    append_u32(bytes, entry.index);
-    append_u32(bytes, entry.length | (entry.failed ? kFailedBit : 0));
-  }
-  return bytes;
-}
-
-template <class F>
-void for_each_entry(std::string_view bytes, F each) {
-  for (; bytes.size() >= kEntrySize; bytes.remove_prefix(kEntrySize)) {
-    const std::uint32_t length = read_u32(bytes.substr(4));
-    each(ResultEntry{read_u32(bytes), length & ~kFailedBit, (length & kFailedBit) != 0});
-  }
-}
-
-struct FreeContext {
-  void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
-  void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
-};
-
-// A context is some hundred kilobytes: each thread that uses the store keeps its own.
-std::string_view compress(std::string_view bytes) {
-  thread_local const std::unique_ptr<ZSTD_CCtx, FreeContext> context = [] {
-    std::unique_ptr<ZSTD_CCtx, FreeContext> made(ZSTD_createCCtx());
-    ZSTD_CCtx_setParameter(made.get(), ZSTD_c_compressionLevel, 1);
-    ZSTD_CCtx_setParameter(made.get(), ZSTD_c_checksumFlag, 1);
-    return made;
-  }();
-  thread_local std::string out;
-  if (out.size() < ZSTD_compressBound(bytes.size())) out.resize(ZSTD_compressBound(bytes.size()));
-  const std::size_t size = ZSTD_compress2(context.get(), out.data(), out.size(), bytes.data(), bytes.size());
-  if (ZSTD_isError(size)) throw std::runtime_error(fmt::format("zstd: {}", ZSTD_getErrorName(size)));
-  return std::string_view(out).substr(0, size);
-}
-
-void decompress(std::string_view bytes, std::size_t size, std::string& out) {
-  thread_local const std::unique_ptr<ZSTD_DCtx, FreeContext> context(ZSTD_createDCtx());
-  out.resize(size);
-  if (ZSTD_decompressDCtx(context.get(), out.data(), size, bytes.data(), bytes.size()) != size) {
-    throw sql::Failure(sql::Failure::Kind::io, "a result group is damaged");
-  }
-}
 
 // Whether others may read what is saved of the batch: of a retry that was never started it may be saved again.
 #define PENSTOCK_READABLE "(model IS NOT NULL OR status NOT IN ('validating', 'cancelling'))"
@@ -92,6 +24,12 @@ void decompress(std::string_view bytes, std::size_t size, std::string& out) {
   " (SELECT MIN(batch_seq) FROM result_groups UNION ALL"              \
   " SELECT (SELECT MIN(batch_seq) FROM result_groups WHERE batch_seq" \
   " > holders.seq) FROM holders WHERE holders.seq IS NOT NULL) "
+
+SavedGroup saved_group(const sql::Row& row) {
+  SavedGroup group{row.integer(0), row.integer(1), {}};
+  for_each_entry(row.text(2), [&](const ResultEntry& entry) { group.entries.push_back(entry); });
+  return group;
+}
 
 }  // namespace
 
@@ -309,6 +247,33 @@ bool Store::find_line(const BatchId& id, std::uint32_t index, SavedPlace& place,
         if (!found) place = {row.integer(0) + 1, 0};
       });
   return found;
+}
+
+std::vector<SavedGroup> SavedGroups::of_span(const SpanKey& span) {
+  std::vector<SavedGroup> groups;
+  sql_.execute(
+      "SELECT seq, span_number, entries FROM result_groups"
+      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1 AND " PENSTOCK_READABLE
+      ") AND span_number = $2 ORDER BY seq",
+      {span.batch.value, span.number}, [&](const sql::Row& row) { groups.push_back(saved_group(row)); });
+  return groups;
+}
+
+std::vector<SavedGroup> SavedGroups::behind(const BatchId& id, std::int64_t seq, std::int64_t limit) {
+  std::vector<SavedGroup> groups;
+  sql_.execute(
+      "SELECT seq, span_number, entries FROM result_groups"
+      " WHERE batch_seq = (SELECT seq FROM batches WHERE id = $1 AND " PENSTOCK_READABLE
+      ") AND seq > $2 ORDER BY seq LIMIT $3",
+      {id.value, seq, limit}, [&](const sql::Row& row) { groups.push_back(saved_group(row)); });
+  return groups;
+}
+
+std::string SavedGroups::lines(std::int64_t seq) {
+  std::string lines;
+  sql_.execute("SELECT lines, lines_size FROM result_groups WHERE seq = $1", {seq},
+               [&](const sql::Row& row) { decompress(row.text(0), static_cast<std::size_t>(row.integer(1)), lines); });
+  return lines;
 }
 
 std::optional<Timestamp> Store::ended_at(const BatchId& id) {

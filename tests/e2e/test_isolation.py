@@ -30,6 +30,8 @@ IN_QUERY = {
     ("/v1/files", "after"): "file",
     ("/v1/batches", "after"): "batch",
     ("/v1/batches/{id}/results", "after"): None,  # of a line; the batch is in the path
+    ("/v1/batches/{id}/lines", "after"): None,  # an index
+    ("/v1/batches/{id}/lines", "custom_id"): None,
     ("/v1/webhook_endpoints", "after"): "endpoint",
     ("/v1/deliveries", "after"): "delivery",
     ("/v1/deliveries", "batch_id"): "batch",

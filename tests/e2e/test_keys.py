@@ -39,6 +39,7 @@ ROUTES = {
         ("POST", "batches/batch_unknown/resume"),
         ("GET", "batches/batch_unknown/results"),
         ("GET", "batches/batch_unknown/events"),
+        ("GET", "batches/batch_unknown/lines"),
         ("GET", "queue"),
         ("POST", "webhook_endpoints"),
         ("GET", "webhook_endpoints"),
