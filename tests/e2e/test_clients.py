@@ -37,15 +37,15 @@ def need(tool, at_least, *version_command):
     return version[0]
 
 
-def sources(language):
-    return sorted(path for path in (SOURCES / language).rglob("*") if path.is_file())
+def files_in(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def set_up(language, tool_version, build):
+def set_up(sources, tool_version, build):
     """Runs build(folder) unless the folder is already built from the same sources."""
-    folder = BUILD / language
+    folder = BUILD / sources.name
     digest = hashlib.sha256(tool_version.encode())
-    for path in sources(language):
+    for path in files_in(sources):
         digest.update(f"\n{path}\n".encode() + path.read_bytes())
     note = folder / "built-from"
     if not note.exists() or note.read_text() != digest.hexdigest():
@@ -56,16 +56,21 @@ def set_up(language, tool_version, build):
     return folder
 
 
-def node():
-    version = need("Node", (20, 0), "node", "--version")
+def node_package(sources, at_least):
+    """A copy of the package with what it depends on."""
+    version = need("Node", at_least, "node", "--version")
     need("npm", (9, 0), "npm", "--version")
 
     def build(folder):
-        for path in sources("node"):  # Node looks for packages beside the program
+        for path in files_in(sources):  # Node looks for packages beside the program
             shutil.copy(path, folder)
         run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", folder=folder, npm_config_cache=BUILD / "npm-cache")
 
-    return ["node", set_up("node", version, build) / "main.js"]
+    return set_up(sources, version, build)
+
+
+def node():
+    return ["node", node_package(SOURCES / "node", (20, 0)) / "main.js"]
 
 
 def go():
@@ -83,7 +88,7 @@ def go():
             GOCACHE=folder / "cache",
         )
 
-    return [set_up("go", version, build) / "client"]
+    return [set_up(SOURCES / "go", version, build) / "client"]
 
 
 def java():
@@ -95,7 +100,7 @@ def java():
         options = [f"-Dmaven.repo.local={folder / 'repository'}", f"-Doutput={folder}"]
         run("mvn", "--batch-mode", "--strict-checksums", "--no-transfer-progress", *options, "compile", folder=SOURCES / "java")
 
-    folder = set_up("java", version, build)
+    folder = set_up(SOURCES / "java", version, build)
     return ["java", "-cp", f"{folder / 'classes'}:{folder / 'lib'}/*", "Client"]
 
 
