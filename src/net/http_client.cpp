@@ -13,6 +13,7 @@
 #include <boost/intrusive/list.hpp>
 #include <boost/system/system_error.hpp>
 #include <cstring>
+#include <limits>
 
 #include "net/lookup.h"
 #include "net/message.h"
@@ -42,6 +43,7 @@ struct Connection : boost::intrusive::list_base_hook<boost::intrusive::link_mode
   ReadBuffer in{kBufferSize};
   std::string out;  // a request's head
   Moment deadline = Moment::max();
+  Millis timeout{};  // of the request, or of each piece of a response that is passed on
   Moment idle_since{};
   bool expired = false;   // closed because its deadline had passed
   bool answered = false;  // the first byte of the response is here
@@ -72,15 +74,22 @@ std::optional<asio::ip::address> ip_address(const Socket::endpoint_type& endpoin
   return ip.address();
 }
 
-// Trusts the authorities that the machine trusts. One for all clients, since reading those takes a while.
-asio::ssl::context& tls_context() {
-  static asio::ssl::context context = [] {
-    asio::ssl::context made(asio::ssl::context::tls_client);
+// Trusts the authorities of that file, or those that the machine trusts.
+asio::ssl::context make_tls_context(const std::string& ca_file) {
+  asio::ssl::context made(asio::ssl::context::tls_client);
+  if (ca_file.empty()) {
     made.set_default_verify_paths();
-    made.set_verify_mode(asio::ssl::verify_peer);
-    ::SSL_CTX_set_min_proto_version(made.native_handle(), TLS1_2_VERSION);
-    return made;
-  }();
+  } else {
+    made.load_verify_file(ca_file);
+  }
+  made.set_verify_mode(asio::ssl::verify_peer);
+  ::SSL_CTX_set_min_proto_version(made.native_handle(), TLS1_2_VERSION);
+  return made;
+}
+
+// One for all clients that trust whom the machine trusts, since reading those takes a while.
+asio::ssl::context& machine_tls_context() {
+  static asio::ssl::context context = make_tls_context({});
   return context;
 }
 
@@ -110,8 +119,9 @@ struct HttpClient::Impl {
   Task<error_code> fill(Connection& connection);
   Task<std::optional<SendFailure>> read_body(Connection& connection, const MessageHead& head, std::string& body);
   Task<std::optional<SendFailure>> read_sized(Connection& connection, std::uint64_t size, std::string& body);
-  Task<std::optional<SendFailure>> read_chunked(Connection& connection, std::string& body);
-  Task<std::optional<SendFailure>> read_to_end(Connection& connection, std::string& body);
+  // A body piece by piece. `take` returns false for what is too much.
+  using Take = std::function<bool(std::string_view piece)>;
+  Task<std::optional<SendFailure>> read_pieces(Connection& connection, const MessageHead& head, const Take& take);
 
   SendFailure broken(const Connection& connection, error_code error) const;
   SendFailure too_large() const;
@@ -126,6 +136,7 @@ struct HttpClient::Impl {
   std::string name;         // of the endpoint, for messages
   std::string head_middle;  // between target and the caller's headers
   std::string socket_host;  // without brackets
+  std::optional<asio::ssl::context> own_trust;
   ConnectionList active;
   std::vector<std::unique_ptr<Connection>> idle;  // the last one was used last
   std::unique_ptr<Alarm> alarm;                   // set while there are connections
@@ -138,6 +149,7 @@ HttpClient::Impl::Impl(asio::io_context& the_loop, Clock& the_clock, Endpoint th
   name = unix_socket ? "unix:" + endpoint.unix_path : endpoint.host + ":" + endpoint.port;
   head_middle = " HTTP/1.1\r\nHost: " + (unix_socket || default_port ? endpoint.host : name) + "\r\n";
   socket_host = endpoint.host.starts_with('[') ? endpoint.host.substr(1, endpoint.host.size() - 2) : endpoint.host;
+  if (!options.ca_file.empty()) own_trust = make_tls_context(options.ca_file);
 }
 
 Task<HttpClient::Impl::Sent> HttpClient::Impl::send(const ClientRequest& request, Millis timeout,
@@ -155,6 +167,7 @@ Task<HttpClient::Impl::Sent> HttpClient::Impl::send(const ClientRequest& request
       if (failure) co_return lost ? *lost : *failure;
     }
     connection->deadline = deadline;
+    connection->timeout = timeout;
     bool reusable = false;
     Sent sent = co_await exchange(*connection, request, reusable);
     if (reusable) keep(std::move(connection));
@@ -268,7 +281,8 @@ bool HttpClient::Impl::admits(const Socket::endpoint_type& address) const {
 }
 
 Task<error_code> HttpClient::Impl::handshake(Connection& connection) {
-  connection.tls = std::make_unique<asio::ssl::stream<Socket&>>(connection.socket, tls_context());
+  connection.tls =
+      std::make_unique<asio::ssl::stream<Socket&>>(connection.socket, own_trust ? *own_trust : machine_tls_context());
   error_code not_numeric;
   asio::ip::make_address(socket_host, not_numeric);
   if (not_numeric) ::SSL_set_tlsext_host_name(connection.tls->native_handle(), socket_host.c_str());
@@ -324,8 +338,16 @@ Task<HttpClient::Impl::Sent> HttpClient::Impl::exchange(Connection& connection, 
   bool whole = true;
   if (request.method != "HEAD" && head.status != 204 && head.status != 304) {
     const std::string_view arrived = connection.in.view();
-    if (head.content_length && *head.content_length <= arrived.size() &&
-        *head.content_length <= options.body_size_max) {
+    if (request.on_piece && head.status < 300) {
+      const Take pass_on = [&](std::string_view piece) {
+        connection.deadline = clock.monotonic() + connection.timeout;
+        request.on_piece(piece);
+        return true;
+      };
+      failure = co_await read_pieces(connection, head, pass_on);
+      if (failure) co_return *failure;
+    } else if (head.content_length && *head.content_length <= arrived.size() &&
+               *head.content_length <= options.body_size_max) {
       response.body = arrived.substr(0, *head.content_length);
       connection.in.consume(response.body.size());
     } else {
@@ -379,9 +401,18 @@ Task<error_code> HttpClient::Impl::fill(Connection& connection) {
 
 Task<std::optional<SendFailure>> HttpClient::Impl::read_body(Connection& connection, const MessageHead& head,
                                                              std::string& body) {
-  if (head.chunked) return read_chunked(connection, body);
-  if (head.content_length) return read_sized(connection, *head.content_length, body);
-  return read_to_end(connection, body);
+  if (!head.chunked && head.content_length) {
+    std::optional<SendFailure> failure = co_await read_sized(connection, *head.content_length, body);
+    co_return failure;
+  }
+  const Take take = [&](std::string_view piece) {
+    if (piece.size() > options.body_size_max - body.size()) return false;
+    body += piece;
+    if (body.size() > kLongBodySize) connection.in.reserve(kLongBodySize);
+    return true;
+  };
+  std::optional<SendFailure> failure = co_await read_pieces(connection, head, take);
+  co_return failure;
 }
 
 Task<std::optional<SendFailure>> HttpClient::Impl::read_sized(Connection& connection, std::uint64_t size,
@@ -406,36 +437,31 @@ Task<std::optional<SendFailure>> HttpClient::Impl::read_sized(Connection& connec
   co_return std::nullopt;
 }
 
-Task<std::optional<SendFailure>> HttpClient::Impl::read_chunked(Connection& connection, std::string& body) {
+Task<std::optional<SendFailure>> HttpClient::Impl::read_pieces(Connection& connection, const MessageHead& head,
+                                                               const Take& take) {
   ChunkDecoder chunks;
+  std::uint64_t left = head.content_length.value_or(std::numeric_limits<std::uint64_t>::max());
   while (true) {
     ChunkDecoder::Step step;
     std::string failure;
-    try {
-      step = chunks.next(connection.in.view());
-    } catch (const HttpError& e) {
-      failure = e.what();
+    if (head.chunked) {
+      try {
+        step = chunks.next(connection.in.view());
+      } catch (const HttpError& e) {
+        failure = e.what();
+      }
+    } else {
+      step.piece = connection.in.view().substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(left, SIZE_MAX)));
+      step.consumed = step.piece.size();
+      left -= step.piece.size();
     }
     if (!failure.empty()) co_return SendFailure{Kind::malformed, fmt::format("the response of {}: {}", name, failure)};
-    if (step.piece.size() > options.body_size_max - body.size()) co_return too_large();
-    body += step.piece;
+    if (!step.piece.empty() && !take(step.piece)) co_return too_large();
     connection.in.consume(step.consumed);
-    if (chunks.done()) co_return std::nullopt;
+    if (head.chunked ? chunks.done() : left == 0) co_return std::nullopt;
     if (!step.piece.empty()) continue;
-    if (body.size() > kLongBodySize) connection.in.reserve(kLongBodySize);
     const error_code error = co_await fill(connection);
-    if (error) co_return broken(connection, error);
-  }
-}
-
-Task<std::optional<SendFailure>> HttpClient::Impl::read_to_end(Connection& connection, std::string& body) {
-  while (true) {
-    if (connection.in.size() > options.body_size_max - body.size()) co_return too_large();
-    body += connection.in.view();
-    connection.in.consume(connection.in.size());
-    if (body.size() > kLongBodySize) connection.in.reserve(kLongBodySize);
-    const error_code error = co_await fill(connection);
-    if (error == asio::error::eof) co_return std::nullopt;
+    if (error == asio::error::eof && !head.chunked && !head.content_length) co_return std::nullopt;
     if (error) co_return broken(connection, error);
   }
 }

@@ -16,6 +16,9 @@ struct ClientRequest {
   // runtime_error when it brings more or fewer.
   ByteSource* stream = nullptr;
   std::uint64_t stream_size = 0;
+  // Where it is set, it is given the body of a response with a status below 300, piece by piece as that comes, and the
+  // response has none; the time limit is from each piece to the next. What it throws leaves send().
+  std::function<void(std::string_view piece)> on_piece = {};
 };
 
 struct ClientResponse {
@@ -63,6 +66,9 @@ class HttpClient {
     std::function<bool(const asio::ip::address&)> admit = {};
     // The status is what the caller wants: a body that is too large, or breaks off, is left at what there is of it.
     bool status_suffices = false;
+    // PEM. The authorities that are trusted, in place of the machine's. The constructor throws
+    // boost::system::system_error where it cannot be read.
+    std::string ca_file = {};
   };
 
   HttpClient(asio::io_context& loop, Clock& clock, Endpoint endpoint, Options options);

@@ -753,6 +753,51 @@ TEST_F(HttpClientTest, ReadsBodiesOfEveryFraming) {
   EXPECT_EQ(script->accepted, 1);
 }
 
+TEST_F(HttpClientTest, PassesOnBodiesOfEveryFramingButThoseOfRefusals) {
+  HttpClient& to =
+      talk_to({{
+                  "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+                  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n",
+                  "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno",
+                  "HTTP/1.1 200 OK\r\n\r\nto the end",
+              }},
+              {.body_size_max = 2});
+  std::string passed;
+  ClientRequest request{"GET", "/", {}, {}};
+  request.on_piece = [&](std::string_view piece) { passed += piece; };
+  for (const char* expected : {"abc", "abcdefg", "", "to the end"}) {
+    passed.clear();
+    const Sent sent = run_task(loop, to.send(request, kLong));
+    ASSERT_TRUE(sent) << sent.error().message;
+    EXPECT_EQ(passed, expected);
+    EXPECT_EQ(sent->body, sent->status == 404 ? "no" : "");
+  }
+  EXPECT_EQ(script->accepted, 1);
+}
+
+TEST_F(HttpClientTest, APassedOnBodyMayLastAsLongAsItDoesNotFallSilent) {
+  tcp::acceptor acceptor(loop, {asio::ip::address_v4::loopback(), 0});
+  HttpClient& to = client_of("http://127.0.0.1:" + std::to_string(acceptor.local_endpoint().port()));
+  std::string passed;
+  ClientRequest request{"GET", "/", {}, {}};
+  request.on_piece = [&](std::string_view piece) { passed += piece; };
+  tasks_of_test.spawn("request", send_request_later(to, request, Millis{1'000}));
+  pump();
+  tcp::socket far = acceptor.accept();
+  asio::write(far, asio::buffer("HTTP/1.1 200 OK\r\n\r\n"));
+  for (int i = 1; i <= 3; ++i) {
+    asio::write(far, asio::buffer("x"));
+    while (passed.size() < static_cast<std::size_t>(i)) pump();
+    clock.advance(Millis{900});
+    pump();
+    EXPECT_FALSE(later);
+  }
+  clock.advance(Millis{300});
+  while (!later) pump();
+  ASSERT_FALSE(*later);
+  EXPECT_EQ(later->error().kind, Kind::timeout);
+}
+
 TEST_F(HttpClientTest, TellsWhatWentWrong) {
   struct Case {
     std::vector<std::string> replies;

@@ -156,6 +156,20 @@ TEST_F(TlsTest, AClientSpeaksOnlyToWhomItTrusts) {
   }
 }
 
+TEST_F(TlsTest, AClientWithAnAuthorityOfItsOwnTrustsNobodyElse) {
+  const Certificate own("own");
+  serve_tls(hello, {.tls_certificate = own.file, .tls_key = own.key_file});
+  const Sent sent = get(client_of(url(), {.ca_file = own.file}));
+  ASSERT_TRUE(sent) << sent.error().message;
+  run_task(loop, server->stop(Millis{0}));
+
+  serve_tls(hello);
+  const Sent stranger = get(client_of(url(), {.ca_file = own.file}));
+  ASSERT_FALSE(stranger);
+  EXPECT_EQ(stranger.error().kind, Kind::connect);
+  EXPECT_THROW(client_of(url(), {.ca_file = "no.pem"}), boost::system::system_error);
+}
+
 TEST_F(TlsTest, LongBodiesArriveWholeBothWays) {
   serve_tls(echo);
   HttpClient& to = client_of(url());

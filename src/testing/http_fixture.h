@@ -153,6 +153,10 @@ class Http : public ::testing::Test {
     later = co_await to.send(request, timeout);
   }
 
+  Task<> send_request_later(HttpClient& to, const ClientRequest& request, Millis timeout) {
+    later = co_await to.send(request, timeout);
+  }
+
   // Runs whatever can run without time passing.
   void pump() {
     loop.restart();
