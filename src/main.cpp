@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/commands.h"
+#include "client/client_commands.h"
 
 namespace penstock {
 namespace {
@@ -166,8 +167,8 @@ int run_command(int argc, char** argv) {
   DoctorOptions examination;
   examining.app->add_flag("--json", examination.json, "as a JSON array of findings");
 
-  CLI::App& models = *app.add_subcommand("models", "Look at the configured models, or add one");
-  models.require_subcommand(1);
+  CLI::App& models = *app.add_subcommand("models", "List the models of a server, or look at those configured here");
+  models.require_subcommand(0, 1);
   Command listing{models.add_subcommand("list", "List them, with what they need"), {}, {}, {}};
   listing.add_settings();
   Command checking{models.add_subcommand("check", "Say of each whether it can be served, and how well"), {}, {}, {}};
@@ -183,6 +184,7 @@ int run_command(int argc, char** argv) {
   adding.add_option("--config", model.file, "configuration file (default: penstock.toml)");
 
   AccessCommands access(app);
+  ClientCommands client(app, models);
 
   try {
     app.parse(argc, argv);
@@ -205,6 +207,7 @@ int run_command(int argc, char** argv) {
   if (*checking.app) return models_check(checking.config(log::Level::warn), checked);
   if (adding) return models_add(model);
   if (const auto code = access.run()) return *code;
+  if (const auto code = client.run()) return *code;
   if (print) {
     std::fputs(print_config(serving.given(), serving.file).c_str(), stdout);
     return kExitOk;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Whether docs/reliability.md and docs/security.md are true: every fault and every threat has a row with a test, and the tests
-that they name are there."""
+"""Whether docs are true: in docs/reliability.md and docs/security.md every fault and every threat has a row with a test, and
+the tests that they name are there; docs/cli.md has the exit codes of the program."""
 
 import re
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FAULTS = 44
 ROW = re.compile(r"\| (\d+) \|(.*)\|")
+EXIT_CODE = re.compile(r"^constexpr int \w+ = (\d+); +// (.+)$", re.MULTILINE)
 TEST = re.compile(r"`(test_\w+|[A-Z]\w+\.\w+)`")
 
 
@@ -55,8 +56,17 @@ def faults(text, known):
             yield f"{name} is in no row"
 
 
+def exit_codes(text, header):
+    described = {code: words.strip() for code, words in ROW.findall(text.partition("## Exit codes")[2])}
+    there = dict(EXIT_CODE.findall(header))
+    for code in sorted(described.keys() | there.keys(), key=int):
+        if described.get(code) != there.get(code):
+            yield f"docs/cli.md and base/exit_codes.h do not say the same of exit code {code}"
+
+
 if __name__ == "__main__":
     known = set(tests())
     found = [*faults((ROOT / "docs/reliability.md").read_text(), known), *threats((ROOT / "docs/security.md").read_text(), known)]
-    print("\n".join(found) or "docs/reliability.md and docs/security.md name tests that exist")
+    found += exit_codes((ROOT / "docs/cli.md").read_text(), (ROOT / "src/base/exit_codes.h").read_text())
+    print("\n".join(found) or "docs/reliability.md and docs/security.md name tests that exist; docs/cli.md has the exit codes")
     sys.exit(bool(found))

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-LAYERS = ["base", "net", "sql", "blob", "model", "store", "engine", "batch", "delivery", "api", "cli"]
+LAYERS = ["base", "net", "sql", "blob", "model", "store", "engine", "batch", "delivery", "api", "client", "cli"]
 
 # What may stand only in files whose path matches.
 CONFINED = [

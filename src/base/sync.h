@@ -2,12 +2,12 @@
 #include <string>
 #include <string_view>
 
+#include "base/exit_codes.h"
+
 // What was written becomes durable here, or the process ends. After a failed fsync the kernel may drop the pages it
 // could not write and call them clean: a second fsync would succeed over lost bytes, and reading would show what no
 // disk holds. So none is ever tried again. A restart goes on from what is durable.
 namespace penstock {
-
-constexpr int kExitNotDurable = 74;  // sysexits.h calls it EX_IOERR
 
 // One line in the log, then the process ends with kExitNotDurable, whatever else is under way. Any thread.
 [[noreturn]] void end_not_durable(std::string_view what);

@@ -2,12 +2,10 @@
 #include <optional>
 #include <string>
 
+#include "base/exit_codes.h"
 #include "cli/config.h"
 
 namespace penstock {
-
-constexpr int kExitOk = 0, kExitLinesFailed = 1, kExitFaults = 1, kExitUsage = 2, kExitAccident = 70,
-              kExitInterrupted = 130;
 
 // Serves the API until SIGINT or SIGTERM; returns the exit code.
 int serve(const Config& config);

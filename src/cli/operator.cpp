@@ -1,8 +1,7 @@
 #include "cli/operator.h"
 
-#include <fmt/chrono.h>
+#include <fmt/format.h>
 
-#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <map>
@@ -57,23 +56,6 @@ std::chrono::seconds parse_duration(std::string_view param, const std::string& t
     throw UsageError(fmt::format("{}: '{}': expected a duration such as 90d, 24h, 30m or 0s", param, text));
   }
   return count * unit->second;
-}
-
-std::string time_text(const std::optional<Timestamp>& time) {
-  if (!time) return "-";
-  return fmt::format("{:%Y-%m-%d %H:%M}", fmt::gmtime(std::chrono::system_clock::to_time_t(*time)));
-}
-
-void print_table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths(rows.front().size());
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) line += fmt::format("{:<{}}  ", row[i], widths[i]);
-    fmt::print("{}\n", line.substr(0, line.find_last_not_of(' ') + 1));
-  }
 }
 
 }  // namespace penstock

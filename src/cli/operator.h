@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/app.h"
+#include "client/table.h"
 #include "store/sessions.h"
 
 // What commands have in common that work on the database of the configuration, beside a running server or without one.
@@ -45,9 +46,5 @@ void audit(Store& store, const ProjectId& project, const char* action, const std
 
 // "90d", "24h", "30m" or "0s". `param` is what gave it. Throws UsageError.
 std::chrono::seconds parse_duration(std::string_view param, const std::string& text);
-
-// For people. "-" for no time.
-std::string time_text(const std::optional<Timestamp>& time);
-void print_table(const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace penstock

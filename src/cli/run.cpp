@@ -11,8 +11,8 @@
 #include "base/sync.h"
 #include "cli/app.h"
 #include "cli/commands.h"
-#include "cli/progress.h"
-#include "model/line_parser.h"
+#include "client/local_files.h"
+#include "client/progress.h"
 
 namespace penstock {
 namespace {
@@ -26,12 +26,6 @@ constexpr const char* kInputHash = "input_hash";
 fs::path state_folder(const RunOptions& options) {
   const fs::path output = fs::absolute(options.output);
   return output.parent_path() / fmt::format(".{}.penstock", output.filename().string());
-}
-
-fs::path errors_path(const RunOptions& options) {
-  if (options.errors) return *options.errors;
-  fs::path path = options.output;
-  return path.replace_filename(fmt::format("{}.errors{}", path.stem().string(), path.extension().string()));
 }
 
 // Hands the file to `each` piece by piece and returns a hash of all of it.
@@ -50,20 +44,6 @@ std::string read_input(const std::string& path, F each) {
   }
   if (in.bad()) throw UsageError(fmt::format("cannot read {}: {}", path, std::generic_category().message(errno)));
   return hash.hex();
-}
-
-// The url of the first line that has one: the endpoint that all lines are then held to.
-std::string input_endpoint(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  LineParser parser;
-  for (std::string line; std::getline(in, line);) {
-    if (line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
-    const std::size_t size = line.size();
-    line.resize(size + kLinePadding);
-    if (const auto url = parser.url({line.data(), size}); endpoints().contains(url)) return std::string(url);
-    if (size > 0) break;
-  }
-  return "/v1/chat/completions";
 }
 
 // Copies a blob to `path`, whole or not at all.
@@ -195,11 +175,7 @@ class Run {
   void finish(const Batch& batch) {
     over = true;
     if (batch.status == BatchStatus::failed) {
-      for (const LineError& error : batch.errors) {
-        const std::string place = error.line ? fmt::format("{}:{}", options_.input, *error.line) : options_.input;
-        fmt::print(stderr, "{}: {} ({})\n", place, error.message, error.code);
-      }
-      fmt::print(stderr, "{} errors; nothing was run\n", batch.error_total);
+      fmt::print(stderr, "{}", faults_text(batch, options_.input));
       exit_code = kExitUsage;
       return;
     }
@@ -208,22 +184,14 @@ class Run {
     } else {
       std::ofstream(options_.output, std::ios::trunc).close();
     }
-    const fs::path errors = errors_path(options_);
+    const fs::path errors = errors_path(options_.output, options_.errors);
     if (batch.error_file_id) {
       export_blob(services_.blobs, *batch.error_file_id, errors);
     } else {
       fs::remove(errors);
     }
-    const Counts& counts = batch.counts;
-    const double seconds =
-        std::max(0.001, std::chrono::duration<double>(services_.clock.now() - *batch.in_progress_at).count());
-    fmt::print(stderr, "{} of {} lines answered, {} failed{}\n", counts.completed, counts.total, counts.failed,
-               counts.failed > 0 ? fmt::format(" (see {})", errors.string()) : "");
-    fmt::print(stderr,
-               "{} input tokens ({} cached), {} output tokens, {:.1f} s, {:.1f} lines/s, {:.0f} output tokens/s\n",
-               batch.usage.input, batch.usage.cached, batch.usage.output, seconds,
-               static_cast<double>(counts.total) / seconds, static_cast<double>(batch.usage.output) / seconds);
-    exit_code = counts.failed > 0 ? kExitLinesFailed : kExitOk;
+    fmt::print(stderr, "{}", summary(batch, services_.clock.now(), errors.string()));
+    exit_code = batch.counts.failed > 0 ? kExitLinesFailed : kExitOk;
   }
 
   const RunOptions& options_;
@@ -238,9 +206,8 @@ class Run {
 }  // namespace
 
 int run(const Config& given, const RunOptions& options) {
-  if (!fs::is_regular_file(options.input)) throw UsageError(fmt::format("there is no file {}", options.input));
-  const fs::path folder = fs::absolute(options.output).parent_path();
-  if (!fs::is_directory(folder)) throw UsageError(fmt::format("there is no folder {} to write to", folder.string()));
+  check_input(options.input);
+  check_output(options.output);
   Config config = given;
   config.data = state_folder(options);
   config.database = config.blobs = "";

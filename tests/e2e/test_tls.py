@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from penstock import Connection, Server, create_batch, finished, line, output_lines, penstock
+from penstock import Connection, Server, create_batch, finished, jsonl, line, output_lines, parse, penstock
 
 MEBIBYTE = 1024 * 1024
 
@@ -123,6 +123,26 @@ def test_client_without_the_authority_trusts_nobody(server, monkeypatch):
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(httpx2.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         httpx2.get(f"{server.url}/healthz")
+
+
+def test_command_line_trusts_the_authority_of_its_profile(server, files, tmp_path, monkeypatch):
+    monkeypatch.delenv("SSL_CERT_FILE")
+    (tmp_path / "penstock").mkdir()
+    (tmp_path / "penstock/ca.pem").write_bytes((files / "ca.pem").read_bytes())
+    config = tmp_path / "penstock/config.toml"
+    config.write_text(f'[profiles.default]\nurl = "{server.url}"\nca_file = "ca.pem"\n[profiles.bare]\nurl = "{server.url}"\n')
+    environment = {"XDG_CONFIG_HOME": str(tmp_path), "SSL_CERT_FILE": "/dev/null"}
+    (tmp_path / "in.jsonl").write_bytes(jsonl([line("one")]))
+    done = penstock("submit", "in.jsonl", "-o", "out.jsonl", folder=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert len(parse((tmp_path / "out.jsonl").read_text())) == 1
+    done = penstock("list", "--profile", "bare", folder=tmp_path, env=environment)
+    assert done.returncode == 3
+    assert "certificate verify failed" in done.stderr and "as ca_file in a profile" in done.stderr
+    config.write_text(config.read_text().replace("ca.pem", "no.pem"))
+    done = penstock("list", folder=tmp_path, env=environment)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"penstock: ca_file: cannot use {tmp_path}/penstock/no.pem: ")
 
 
 def test_plain_http_is_told_what_to_do(server):

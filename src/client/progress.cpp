@@ -1,8 +1,13 @@
-#include "cli/progress.h"
+#include "client/progress.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+
+#include "client/table.h"
+#include "client/terminal.h"
 
 namespace penstock {
 namespace {
@@ -16,6 +21,11 @@ std::string clock_text(std::chrono::seconds duration) {
   const auto s = duration.count();
   if (s >= 3600) return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
   return fmt::format("{}:{:02}", s / 60, s % 60);
+}
+
+std::string bar(std::int64_t done, std::int64_t total, int width) {
+  const auto filled = static_cast<int>(total > 0 ? done * width / total : 0);
+  return fmt::format("[{:=<{}}{: <{}}]", "", filled, "", width - filled);
 }
 
 void Progress::show(const Batch& batch, const std::string& trouble, Moment now) {
@@ -39,8 +49,9 @@ void Progress::show(const Batch& batch, const std::string& trouble, Moment now) 
     text += fmt::format(", {} left", clock_text(left));
   }
   if (terminal_) {
-    const auto filled = static_cast<int>(done * kBarWidth / counts.total);
-    fmt::print(stderr, "\r[{:=<{}}{: <{}}] {}\x1b[K", "", filled, "", kBarWidth - filled, text);
+    const std::string line = fmt::format("{} {}", bar(done, counts.total, kBarWidth), text);
+    fmt::print(stderr, "\r{}\x1b[K",
+               cut(line, terminal_columns(STDERR_FILENO) - 1));  // one that wraps cannot be redrawn
     std::fflush(stderr);
     drawn_ = true;
     return;
@@ -55,6 +66,27 @@ void Progress::show(const Batch& batch, const std::string& trouble, Moment now) 
 void Progress::end() {
   if (drawn_) fmt::print(stderr, "\n");
   drawn_ = false;
+}
+
+std::string summary(const Batch& batch, Timestamp end, const std::string& errors) {
+  const Counts& counts = batch.counts;
+  const Timestamp start = batch.in_progress_at.value_or(end);
+  const double seconds = std::max(0.001, std::chrono::duration<double>(end - start).count());
+  return fmt::format(
+      "{} of {} lines answered, {} failed{}\n"
+      "{} input tokens ({} cached), {} output tokens, {:.1f} s, {:.1f} lines/s, {:.0f} output tokens/s\n",
+      counts.completed, counts.total, counts.failed, counts.failed > 0 ? fmt::format(" (see {})", errors) : "",
+      batch.usage.input, batch.usage.cached, batch.usage.output, seconds, static_cast<double>(counts.total) / seconds,
+      static_cast<double>(batch.usage.output) / seconds);
+}
+
+std::string faults_text(const Batch& batch, const std::string& input) {
+  std::string text;
+  for (const LineError& error : batch.errors) {
+    const std::string place = error.line ? fmt::format("{}:{}", input, *error.line) : input;
+    text += fmt::format("{}: {} ({})\n", place, error.message, error.code);
+  }
+  return text + fmt::format("{} errors; nothing was run\n", batch.error_total);
 }
 
 }  // namespace penstock

@@ -23,7 +23,15 @@ class Progress {
   std::string told_;
 };
 
+// "[===   ]", with `width` places between the brackets
+std::string bar(std::int64_t done, std::int64_t total, int width);
+
 // 75 -> "1:15"
 std::string clock_text(std::chrono::seconds duration);
+
+// What a batch came to, that ended at `end`, in two lines. `errors`: where its failed lines are.
+std::string summary(const Batch& batch, Timestamp end, const std::string& errors);
+// Why none of its lines was run, a line each. `input`: what its file is called.
+std::string faults_text(const Batch& batch, const std::string& input);
 
 }  // namespace penstock
