@@ -147,6 +147,7 @@ Task<Response> create_file(Context& c) {
       [&](Store& store) { return store.find_file(file.project, id, file.created_at).has_value(); }, remove);
   if (!created || created->id != id) co_await blocking(c.services.io, remove);
   if (!created) co_return error_response(created.error());
+  if (created->id == id) c.services.uploaded_bytes += static_cast<std::int64_t>(created->bytes);
   c.services.expiry.notify();
   co_return json_response(wire::to_json(*created));
 }

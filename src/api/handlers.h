@@ -3,6 +3,7 @@
 
 #include "api/authenticator.h"
 #include "api/expiry.h"
+#include "api/http_totals.h"
 #include "api/request_rates.h"
 #include "batch/lifecycle.h"
 #include "delivery/deliveries.h"
@@ -11,6 +12,9 @@
 #include "net/http.h"
 
 namespace penstock {
+
+class Fleet;
+class MetricsPage;
 
 // The parts that handlers work with; they outlive the server.
 struct Services {
@@ -43,6 +47,13 @@ struct Services {
   bool disk_low = false;  // what is left is kept for what is here: no line is sent, and nothing new is taken
   Timestamp started_at;
   RequestRates rates = {};
+  // What only monitoring asks, and has no part in tests that leave that out.
+  MetricsPage* metrics = nullptr;
+  const Dispatcher* dispatcher = nullptr;
+  const Fleet* fleet = nullptr;
+  std::string data = {};  // the data folder
+  HttpTotals http = {};
+  std::int64_t uploaded_bytes = 0;
   std::set<ProjectId> tests_of_endpoints = {};  // that are under way: one a project
 };
 
@@ -124,6 +135,7 @@ Task<Response> list_models(Context& c);
 Task<Response> get_model(Context& c);
 
 Task<Response> health(Context& c);
+Task<Response> get_metrics(Context& c);
 Task<Response> get_openapi(Context& c);
 
 }  // namespace penstock

@@ -106,6 +106,7 @@ constexpr std::array kRoutes = {
     Route{"GET", "/", Permission::open, get_page},
     Route{"GET", "/favicon.svg", Permission::open, get_page},
     Route{"GET", "/assets/{name}", Permission::open, get_page},
+    Route{"GET", "/metrics", Permission::monitor, get_metrics},
 };
 
 // What {id} or {name} stands for in `path`, empty for a route without one; nothing when the route is another.
@@ -274,8 +275,9 @@ void add_headers(Response& response, const std::string& request_id, Millis took)
   response.headers.add("openai-processing-ms", std::to_string(took.count()));
 }
 
-// What is not served is told to everybody: it stands in the description, which is everybody's too.
-Task<Response> route(Services& services, Request& request, const std::string& request_id) {
+// What is not served is told to everybody: it stands in the description, which is everybody's too. `found` becomes the
+// route, when there is one.
+Task<Response> route(Services& services, Request& request, const std::string& request_id, const Route*& found) {
   std::string allowed;
   const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
   for (const Route& candidate : kRoutes) {
@@ -285,6 +287,7 @@ Task<Response> route(Services& services, Request& request, const std::string& re
       allowed += fmt::format("{}{}", allowed.empty() ? "" : ", ", candidate.method);
       continue;
     }
+    found = &candidate;
     // Before a byte of the body is read.
     auto caller = co_await authorize(services, request, candidate.permission);
     if (!caller) co_return error_response(caller.error());
@@ -332,11 +335,12 @@ std::vector<RouteName> route_names() {
 }
 
 Task<Response> dispatch(Services& services, Request& request) {
-  const Moment start = services.clock.monotonic();
+  const metrics::Stopwatch watch;
   const std::string request_id = random_id("req_");
+  const Route* found = nullptr;
   Response response;
   try {
-    response = co_await route(services, request, request_id);
+    response = co_await route(services, request, request_id, found);
   } catch (const ClientGone&) {
     throw;
   } catch (const HttpError& e) {
@@ -346,7 +350,10 @@ Task<Response> dispatch(Services& services, Request& request) {
     log::error("{} {} ({}): {}", request.method, request.path, request_id, e.what());
     response = failed(e);
   }
-  add_headers(response, request_id, services.clock.monotonic() - start);
+  const double seconds = watch.seconds();
+  // By templates: paths and methods of clients' own are no bounded set.
+  services.http.add(found ? found->path : "other", found ? found->method : "other", response.status, seconds);
+  add_headers(response, request_id, Millis(static_cast<std::int64_t>(seconds * 1e3)));
   add_cors_headers(response, request, services.cors_origins);
   co_return response;
 }

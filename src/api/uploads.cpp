@@ -172,6 +172,7 @@ Task<Response> create_part(Context& c) {
     co_await blocking(c.services.io, remove);
     co_return error_response(inserted.error());
   }
+  c.services.uploaded_bytes += static_cast<std::int64_t>(part.bytes);
   co_return json_response(wire::to_json(part));
 }
 

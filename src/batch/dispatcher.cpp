@@ -308,6 +308,7 @@ Task<> Dispatcher::attempt(std::unique_ptr<Custody> custody, Slot slot) {
   const bool answered = verdict.outcome && !verdict.outcome->failed;
   slot.report(verdict.sign, verdict.hold, answered ? work(verdict.outcome->usage) : 0);
   line.pause = verdict.pause;
+  if (!verdict.outcome) totals_.retries[static_cast<std::size_t>(verdict.reason)] += static_cast<std::int64_t>(count);
   if (count > 1) {
     finish_group(line, verdict);
   } else {
@@ -339,6 +340,7 @@ void Dispatcher::finish(Asked& asked, LineOutcome outcome) {
   const std::string& model = line.span->claim.model;
   Active& batch = active(line.span->claim.key.batch);
   batch.lengths.add(line.output_max, line.body.size(), outcome.usage.output);
+  totals_.of(model).line_seconds.add(std::chrono::duration<double>(line.took).count());
   estimator_.add(model, {line.bytes, outcome.usage, line.took, models_[model].under_way});
   if (line.answer_key) {
     LineOutcome same = outcome;
@@ -527,9 +529,18 @@ Task<> Dispatcher::save() {
       saving_.assign(std::move_iterator(results_.begin()), std::move_iterator(end));
       results_.erase(results_.begin(), end);
     }
+    const metrics::Stopwatch watch;
     const Saved saved = co_await db_.write([&](Store& store) { return write_groups(store, again); });
+    totals_.commit_seconds.add(watch.seconds());
+    totals_.commit_lines.add(static_cast<double>(saving_.size()));
     lose(saved.refused);
     for (const Result& result : saving_) {
+      const auto& refused = saved.refused;
+      if (std::find(refused.begin(), refused.end(), result.span) == refused.end()) {
+        Totals::Model& model = totals_.of(result.span->claim.model);
+        ++(result.outcome.failed ? model.failed : model.completed);
+        model.tokens += result.outcome.usage;
+      }
       unsaved_bytes_ -= result.outcome.body.size();
       --result.span->unsaved;
       Active& batch = active(result.span->claim.key.batch);
@@ -603,6 +614,7 @@ void Dispatcher::lose(const Spans& spans) {
   for (const auto& span : spans) {
     log::warn("batch {}: span {} is not ours any more", span->claim.key.batch.value, span->claim.key.number);
     span->lost = true;
+    ++totals_.spans_lost;
   }
   if (!spans.empty()) forget([](const HeldSpan& span) { return span.lost; });
 }

@@ -8,7 +8,7 @@
 #include "batch/fair_share.h"
 #include "batch/known_answers.h"
 #include "batch/line_loader.h"
-#include "batch/retry.h"
+#include "batch/totals.h"
 #include "blob/blob_store.h"
 #include "engine/registry.h"
 #include "store/db.h"
@@ -49,6 +49,7 @@ class Dispatcher {
   // Nothing is ours any more: its lines are not sent. Those under way end, and what is answered is saved where nobody
   // else has claimed it.
   void lose_all();
+  const Totals& totals() const { return totals_; }
   // Of which there are lines here, or something else is remembered.
   std::set<BatchId> batches();
   bool is_paused(const BatchId& id) const { return paused_.contains(id); }
@@ -164,6 +165,7 @@ class Dispatcher {
   std::map<BatchId, Active> active_;
   std::map<BatchId, LineQueue::Parts> paused_;  // what was in the queue of a batch that is paused
 
+  Totals totals_;
   std::vector<Result> results_, saving_;
   std::size_t unsaved_bytes_ = 0;
   Moment oldest_result_{}, held_until_ = Moment::max();

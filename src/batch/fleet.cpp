@@ -80,6 +80,7 @@ Task<> Fleet::start() {
     if (!options_.shares) store.bury_all();
     store.join(options_.process, dispatcher_ != nullptr, clock_.now());
   });
+  totals_.workers = dispatcher_ ? 1 : 0;
   if (options_.shares && dispatcher_) dispatcher_->hold_until(asked + kLease);
   tasks_.keep("beats", clock_, [this] { return run(); });
   if (options_.shares) tasks_.keep("taking over", clock_, [this] { return inherit(); });
@@ -131,6 +132,7 @@ Task<> Fleet::beat() {
   });
   if (!options_.shares) co_return;
   if (!lives) {
+    ++totals_.lease_losses;
     log::warn("others took this process for dead and have what it held; it begins anew");
     if (dispatcher_) dispatcher_->lose_all();
   }
@@ -163,6 +165,7 @@ void Fleet::look_at(std::vector<Peer> peers) {
     for (const auto& [model, pace] : report.paces) paces[model] = together(paces[model], pace);
   }
   seen_ = std::move(seen);
+  totals_.workers = workers;
   engines_.set_others(std::move(engines));
   estimator_.set_others(std::move(paces));
   if (dispatcher_) dispatcher_->set_workers(workers);
@@ -181,6 +184,7 @@ Task<> Fleet::inherit() {
         }
         return ids;
       });
+      totals_.buried += static_cast<std::int64_t>(buried.size());
       for (const std::string& id : buried) log::warn("process {} gives no sign: what it held is free", id);
       if (!buried.empty() && dispatcher_) dispatcher_->wake();
     }

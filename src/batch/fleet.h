@@ -27,6 +27,13 @@ class Fleet {
     bool shares = false;  // the database with other processes
   };
 
+  // What it has seen since its start, and sees.
+  struct Totals {
+    std::int64_t lease_losses = 0;  // times that others had taken this process for dead
+    std::int64_t buried = 0;        // processes that it took for dead
+    std::int64_t workers = 0;       // that live, this one included
+  };
+
   // `dispatcher` may be null in a process without a worker.
   Fleet(asio::io_context& loop, Clock& clock, Db& db, Engines& engines, Estimator& estimator, Lifecycle& lifecycle,
         Dispatcher* dispatcher, Options options);
@@ -35,6 +42,7 @@ class Fleet {
   Task<> start();
   // What other processes said: that batch has changed, or, when it is empty, anything may have.
   void heard(const std::string& batch);
+  const Totals& totals() const { return totals_; }
   // It ends soon, and takes over nothing any more.
   void retire() { retired_ = true; }
   // What this process holds is free for others.
@@ -60,6 +68,7 @@ class Fleet {
   const Options options_;
   std::map<std::string, Seen> seen_;  // other processes
   std::vector<Peer> dead_;
+  Totals totals_;
   bool retired_ = false;
   Event sooner_, looked_;
   TaskGroup tasks_;

@@ -162,6 +162,7 @@ Task<> Lifecycle::validate(Batch batch) {
     return store.start_batch(batch.id, checked.model, checked.total);
   });
   if (moved) {
+    if (checked.error_total > 0) ++ends_[BatchStatus::failed];
     log::info("batch {}: {}", batch.id.value,
               checked.error_total > 0 ? fmt::format("failed validation with {} errors", checked.error_total)
                                       : fmt::format("{} lines for {}", checked.total, checked.model));
@@ -310,6 +311,7 @@ Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
            store.finish_batch(batch.id, batch.status, {end, files.output, files.errors, files.counts}, clock_.now());
   });
   if (!ended) co_return;  // its status has changed meanwhile: look again
+  ++ends_[end];
   log::info("batch {}: {}, {} lines answered, {} failed", batch.id.value, to_string(end), files.counts.completed,
             files.counts.failed);
 }

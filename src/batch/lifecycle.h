@@ -25,6 +25,8 @@ class Lifecycle {
   Lifecycle(asio::io_context& loop, Clock& clock, Db& db, BlobStore& blobs, Engines& engines, Dispatcher* dispatcher,
             Options options);
 
+  // How many batches this process has seen to each of the ends.
+  const std::map<BatchStatus, std::int64_t>& ended() const { return ends_; }
   // Called on the loop thread when a batch has reached its end.
   std::function<void(const BatchId&)> on_end;
 
@@ -79,10 +81,12 @@ class Lifecycle {
   std::map<BatchId, Event> changed_;  // of the batches being driven
   std::set<BatchId> leaving_;         // whose lines here are being given up, though the batch is another process's
   std::uint64_t pauses_ = 0;          // said by this process
-  Event ended_;                       // some batch has, or something was deleted
-  bool to_forget_ = true;             // something was deleted, by an earlier process perhaps
-  Moment forget_at_{};                // not before
-  bool to_spare_ = false;             // an engine may keep on disk what it made of a prompt that was deleted
+  std::map<BatchStatus, std::int64_t> ends_{
+      {BatchStatus::completed, 0}, {BatchStatus::failed, 0}, {BatchStatus::expired, 0}, {BatchStatus::cancelled, 0}};
+  Event ended_;            // some batch has, or something was deleted
+  bool to_forget_ = true;  // something was deleted, by an earlier process perhaps
+  Moment forget_at_{};     // not before
+  bool to_spare_ = false;  // an engine may keep on disk what it made of a prompt that was deleted
   Moment spare_at_{};
   bool stopping_ = false;  // what comes back from the database begins nothing any more
   Event looking_;

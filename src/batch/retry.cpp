@@ -33,13 +33,13 @@ LineOutcome refused(Answer&& answer, AnswerParser& parser) {
   return outcome;
 }
 
-Verdict again(const Options& options, int attempts, double random) {
+Verdict again(Reason reason, const Options& options, int attempts, double random) {
   const Millis pause = std::min(options.pause_max, options.pause_first * (1 << std::min(attempts - 1, 16)));
-  return {.outcome = {}, .counts = true, .pause = std::chrono::floor<Millis>(pause * random)};
+  return {.outcome = {}, .reason = reason, .counts = true, .pause = std::chrono::floor<Millis>(pause * random)};
 }
 
-Verdict patience(Sign sign, Millis hold) {
-  return {.outcome = {}, .counts = false, .pause = {}, .sign = sign, .hold = hold};
+Verdict patience(Reason reason, Sign sign, Millis hold) {
+  return {.outcome = {}, .reason = reason, .counts = false, .pause = {}, .sign = sign, .hold = hold};
 }
 
 }  // namespace
@@ -48,9 +48,9 @@ Verdict judge(Answer&& answer, Past past, double random, const Options& options,
   const bool last = past.attempts >= options.attempts_max;
   switch (answer.kind) {
     case Answer::Kind::unreachable:
-      return patience(Sign::none, Millis{0});
+      return patience(Reason::unreachable, Sign::none, Millis{0});
     case Answer::Kind::died:
-      if (past.deaths <= options.deaths_max) return patience(Sign::none, Millis{0});
+      if (past.deaths <= options.deaths_max) return patience(Reason::engine_died, Sign::none, Millis{0});
       return {.outcome = without_response(
                   "engine_crashed",
                   fmt::format("The engine ended {} times while it worked on this request, at last on nothing else.",
@@ -58,10 +58,10 @@ Verdict judge(Answer&& answer, Past past, double random, const Options& options,
     case Answer::Kind::too_large:
       return {.outcome = without_response("response_too_large", answer.message), .counts = true};
     case Answer::Kind::timeout:
-      if (!last) return again(options, past.attempts, random);
+      if (!last) return again(Reason::timeout, options, past.attempts, random);
       return {.outcome = without_response("request_timeout", answer.message), .counts = true};
     case Answer::Kind::broken:
-      if (!last) return again(options, past.attempts, random);
+      if (!last) return again(Reason::broken_response, options, past.attempts, random);
       return {.outcome = without_response("invalid_engine_response", answer.message), .counts = true};
     case Answer::Kind::response:
       break;
@@ -76,18 +76,18 @@ Verdict judge(Answer&& answer, Past past, double random, const Options& options,
       outcome.usage = *usage;
       return {.outcome = std::move(outcome), .counts = true, .sign = Sign::good};
     }
-    if (!last) return again(options, past.attempts, random);
+    if (!last) return again(Reason::invalid_response, options, past.attempts, random);
     return {.outcome = without_response("invalid_engine_response", "The engine's answer is not one JSON object."),
             .counts = true};
   }
   if (status == 429 || status == 503) {
     const bool told = status == 429 || answer.retry_after.has_value();
-    return patience(told ? Sign::overloaded : Sign::none,
+    return patience(Reason::overloaded, told ? Sign::overloaded : Sign::none,
                     std::max(answer.retry_after.value_or(options.engine_pause), options.engine_pause_min));
   }
-  if (status == 401 || status == 403) return patience(Sign::denied, options.engine_pause_denied);
+  if (status == 401 || status == 403) return patience(Reason::key_refused, Sign::denied, options.engine_pause_denied);
   const bool transient = status >= 500 || status == 408 || status < 400;
-  if (transient && !last) return again(options, past.attempts, random);
+  if (transient && !last) return again(Reason::server_error, options, past.attempts, random);
   return {.outcome = refused(std::move(answer), parser), .counts = true, .sign = transient ? Sign::none : Sign::good};
 }
 

@@ -1,4 +1,6 @@
 #pragma once
+#include <array>
+
 #include "engine/registry.h"
 #include "model/line_parser.h"
 #include "model/output_line.h"
@@ -15,9 +17,26 @@ struct Options {
   Millis engine_pause_denied{2'000};             // of one that refuses our key
 };
 
-// The line has its outcome, or it is to be sent again.
+// Why a line is to be sent again.
+enum class Reason {
+  unreachable,
+  engine_died,
+  timeout,
+  broken_response,
+  invalid_response,
+  overloaded,
+  key_refused,
+  server_error
+};
+// Their names, in that order.
+constexpr std::array<std::string_view, 8> kReasons = {"unreachable",     "engine_died",      "timeout",
+                                                      "broken_response", "invalid_response", "overloaded",
+                                                      "key_refused",     "server_error"};
+
+// The line has its outcome, or it is to be sent again, and why.
 struct Verdict {
   std::optional<LineOutcome> outcome;
+  Reason reason{};
   bool counts = false;  // this was an attempt of the line's own
   Millis pause{0};      // before the line is sent again
   Sign sign = Sign::none;

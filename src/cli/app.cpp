@@ -146,7 +146,12 @@ App::App(asio::io_context& loop, const Config& config)
                 .cors_origins = config.cors_origins,
                 .process = process_,
                 .has_worker = config.worker,
-                .started_at = clock_.now()},
+                .started_at = clock_.now(),
+                .metrics = &metrics_,
+                .dispatcher = dispatcher_.get(),
+                .fleet = &fleet_,
+                .data = data_.path()},
+      metrics_(services_),
       disk_(
           loop, clock_, io_, [this] { return disk_room(data_.path()); },
           [this](bool low) {

@@ -1,7 +1,7 @@
 #pragma once
 #include <string>
 
-#include "api/handlers.h"
+#include "api/metrics_page.h"
 #include "base/disk.h"
 #include "batch/fleet.h"
 #include "batch/swapper.h"
@@ -83,6 +83,7 @@ class App {
   Expiry expiry_;
   Authenticator authenticator_;
   Services services_;
+  MetricsPage metrics_;
   DiskWatch disk_;
   TaskGroup tasks_;
 };

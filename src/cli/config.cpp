@@ -49,14 +49,20 @@ bool parse_bool(const std::string& text) {
   throw UsageError("expected true or false");
 }
 
+void set_address(std::string& host, std::uint16_t& port, const std::string& text, const char* expected) {
+  const auto colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0) throw UsageError(expected);
+  port = static_cast<std::uint16_t>(parse_integer(text.substr(colon + 1), 0, 65'535));
+  host = text.substr(0, colon);
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+}
+
 void set_listen(Config& c, const Values& v) {
-  const auto colon = v.back().rfind(':');
-  if (colon == std::string::npos || colon == 0) throw UsageError("expected HOST:PORT, such as 127.0.0.1:4080");
-  c.listen_port = static_cast<std::uint16_t>(parse_integer(v.back().substr(colon + 1), 0, 65'535));
-  c.listen_host = v.back().substr(0, colon);
-  if (c.listen_host.starts_with('[') && c.listen_host.ends_with(']')) {
-    c.listen_host = c.listen_host.substr(1, c.listen_host.size() - 2);
-  }
+  set_address(c.listen_host, c.listen_port, v.back(), "expected HOST:PORT, such as 127.0.0.1:4080");
+}
+
+void set_metrics_listen(Config& c, const Values& v) {
+  set_address(c.metrics_host, c.metrics_port, v.back(), "expected HOST:PORT, such as 127.0.0.1:9480");
 }
 
 void set_database(Config& c, const Values& v) {
@@ -163,6 +169,12 @@ const std::vector<Setting>& all_settings() {
       {{"listen", "--listen", "PENSTOCK_LISTEN", "HOST:PORT to serve the API on"},
        set_listen,
        [](const Config& c) { return quote(fmt::format("{}:{}", c.listen_host, c.listen_port)); }},
+      {{"metrics_listen", "--metrics-listen", "PENSTOCK_METRICS_LISTEN",
+        "HOST:PORT to serve /metrics on without a key, of a worker too (default: none)"},
+       set_metrics_listen,
+       [](const Config& c) {
+         return quote(c.metrics_host.empty() ? "" : fmt::format("{}:{}", c.metrics_host, c.metrics_port));
+       }},
       text_setting({"tls_certificate", "--tls-certificate", "PENSTOCK_TLS_CERTIFICATE",
                     "PEM file of the certificate to serve HTTPS with, and of those that vouch for it"},
                    &Config::tls_certificate, PathKind::path),

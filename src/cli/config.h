@@ -16,6 +16,8 @@ namespace penstock {
 struct Config {
   std::string listen_host = "127.0.0.1";
   std::uint16_t listen_port = 4080;
+  std::string metrics_host;  // where /metrics is served without keys, of a worker too; empty: nowhere
+  std::uint16_t metrics_port = 0;
   std::string tls_certificate, tls_key;   // PEM files, both or none
   std::vector<std::string> cors_origins;  // whose pages browsers let call the API
   bool insecure = false;  // without API keys everybody who can call may do everything, from other machines too

@@ -95,6 +95,8 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
   const Row table[] = {
       {"listen", "\"0.0.0.0:81\"", "0.0.0.0:81",
        [](const Config& c) { return fmt::format("{}:{}", c.listen_host, c.listen_port); }},
+      {"metrics_listen", "\"[::1]:82\"", "[::1]:82",
+       [](const Config& c) { return fmt::format("{}:{}", c.metrics_host, c.metrics_port); }},
       {"tls_certificate", "\"/etc/a.pem\"", "/etc/a.pem", [](const Config& c) { return c.tls_certificate; }},
       {"tls_key", "\"/etc/a.key\"", "/etc/a.key", [](const Config& c) { return c.tls_key; }},
       {"cors_origins", "[\"https://a.example\", \"http://b:81\"]", "https://A.example:443,http://b:81",
@@ -252,6 +254,7 @@ TEST_F(ConfigTest, ARefusalNamesTheKeyWhereItCameFromAndWhatIsAllowed) {
       {"listen = \"localhost:\"\n", {"listen", "0 to 65535"}},
       {"listen = \"localhost:70000\"\n", {"listen", "0 to 65535"}},
       {"listen = \":80\"\n", {"listen", "HOST:PORT"}},
+      {"metrics_listen = \"9480\"\n", {"metrics_listen", "HOST:PORT"}},
       {"cors_origins = [\"https://a\", \"*\"]\n", {"cors_origins", "'https://a,*'", "each has to be named"}},
       {"cors_origins = \"https://a/b\"\n", {"cors_origins", "'https://a/b'", "no path"}},
       {"engines = [\"ftp://x\"]\n", {"engines", "ftp://x"}},

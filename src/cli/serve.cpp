@@ -50,15 +50,43 @@ Task<std::string> check_exposure(App& app, const Config& config) {
   co_return std::string();
 }
 
-// `server` is null where there is none.
-Task<> live_until_signal(App& app, HttpServer* server, TaskGroup& tasks, asio::signal_set& signals,
+// What is asked of the listener for monitoring alone.
+Task<Response> answer_scrape(App& app, Request& request) {
+  Response response;
+  if (request.path != "/metrics") {
+    response.status = 404;
+  } else if (request.method != "GET" && request.method != "HEAD") {
+    response.status = 405;
+    response.headers.add("Allow", "GET");
+  } else {
+    response = co_await metrics_response(*app.services().metrics, request);
+  }
+  co_return response;
+}
+
+// Null when none is wanted.
+std::unique_ptr<HttpServer> metrics_server(App& app, const Config& config) {
+  if (config.metrics_host.empty()) return nullptr;
+  return std::make_unique<HttpServer>(
+      app.services().loop, app.services().clock,
+      HttpServer::Options{.host = config.metrics_host, .port = config.metrics_port, .connections_max = 16},
+      [&app](Request& request) { return answer_scrape(app, request); });
+}
+
+// `server` and `scraped` are null where there is none.
+Task<> live_until_signal(App& app, HttpServer* server, HttpServer* scraped, TaskGroup& tasks, asio::signal_set& signals,
                          const Config& config) {
   std::string warning;
   if (server) {
     warning = co_await check_exposure(app, config);
     server->listen();
   }
+  if (scraped) scraped->listen();
   co_await app.start();
+  if (scraped) {
+    tasks.keep("metrics server", app.services().clock, [scraped] { return scraped->run(); });
+    log::info("telling metrics on port {}", scraped->port());
+  }
   if (server) {
     if (!warning.empty()) log::warn("{}", warning);
     tasks.keep("http server", app.services().clock, [server] { return server->run(); });
@@ -73,6 +101,7 @@ Task<> live_until_signal(App& app, HttpServer* server, TaskGroup& tasks, asio::s
   });
   co_await app.drain(kDrain);
   if (server) co_await server->stop(kLastAnswers);
+  if (scraped) co_await scraped->stop(Millis{0});
   co_await app.stop();
   tasks.cancel();
   signals.cancel();
@@ -92,8 +121,9 @@ int serve(const Config& config) {
        .tls_certificate = config.tls_certificate,
        .tls_key = config.tls_key},
       [&](Request& request) { return dispatch(app.services(), request); }, refuse);
+  const auto scraped = metrics_server(app, config);
   TaskGroup tasks(loop);
-  run_until_done(loop, live_until_signal(app, &server, tasks, signals, config));
+  run_until_done(loop, live_until_signal(app, &server, scraped.get(), tasks, signals, config));
   return kExitOk;
 }
 
@@ -106,8 +136,9 @@ int work(const Config& config) {
   asio::io_context loop(1);
   asio::signal_set signals(loop, SIGINT, SIGTERM);
   App app(loop, config);
+  const auto scraped = metrics_server(app, config);
   TaskGroup tasks(loop);
-  run_until_done(loop, live_until_signal(app, nullptr, tasks, signals, config));
+  run_until_done(loop, live_until_signal(app, nullptr, scraped.get(), tasks, signals, config));
   return kExitOk;
 }
 

@@ -169,7 +169,13 @@ Task<> Deliveries::keep(const Delivery& attempt, Outcome outcome, bool goes_on) 
     }
     co_await sleep_until(clock_, clock_.monotonic() + kStoreAway);
   }
-  if (outcome.kind != Kind::delivered && !pause && !goes_on) {
+  Totals& totals = totals_[attempt.kind];
+  if (outcome.kind == Kind::delivered) {
+    ++totals.delivered;
+  } else if (pause || goes_on) {
+    ++totals.again;
+  } else {
+    ++totals.dead;
     log::warn("delivery {} of batch {} is dead: {}", attempt.id.value, attempt.batch_id.value, outcome.why);
   }
 }

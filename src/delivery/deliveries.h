@@ -18,6 +18,11 @@ class Deliveries {
   static constexpr Millis kUnclaimedMax = std::chrono::days(3), kDeliveredKept = std::chrono::days(30),
                           kDeadKept = std::chrono::days(90);
 
+  // Attempts of this process that have ended, each by what came of it.
+  struct Totals {
+    std::int64_t delivered = 0, again = 0, dead = 0;
+  };
+
   struct Options {
     std::string process;                  // this one's name on what it holds
     std::vector<std::string> sinks = {};  // those of other names are left to processes that have them
@@ -26,6 +31,7 @@ class Deliveries {
 
   Deliveries(asio::io_context& loop, Clock& clock, Db& db, Options options);
 
+  const std::map<DeliveryKind, Totals>& totals() const { return totals_; }
   // Before start().
   void add(DeliveryKind kind, std::unique_ptr<Sender> sender);
   // When this process has its row.
@@ -45,6 +51,7 @@ class Deliveries {
   Db& db_;
   Options options_;
   std::map<DeliveryKind, std::unique_ptr<Sender>> senders_;
+  std::map<DeliveryKind, Totals> totals_{{DeliveryKind::webhook, {}}, {DeliveryKind::sink, {}}};
   std::map<DeliveryId, Delivery> under_way_;
   Event wake_;
   TaskGroup tasks_, attempts_;

@@ -31,6 +31,15 @@ struct Load {
   double cache = 0;                 // the share of its KV cache that is in use
 };
 
+enum class EngineState {
+  ready,
+  starting,
+  standby,  // it makes room for another model of its device
+  down,
+  failed  // it has failed to start several times in a row, and is not expected to serve
+};
+std::string_view to_string(EngineState state);
+
 // Something that answers one OpenAI request over HTTP. Loop thread only.
 class Engine {
  public:
@@ -59,6 +68,8 @@ class Engine {
   virtual void spare_disk() {}
   // It has failed to start several times in a row, and is not expected to serve.
   virtual bool hopeless() const { return false; }
+  // It loads, and nothing has gone wrong yet.
+  virtual bool starting() const { return false; }
 };
 
 // Called, on the loop thread, whenever ready(), models() or hopeless() of an engine has changed.

@@ -53,6 +53,10 @@ bool ManagedEngine::hopeless() const {
   return failed_starts_ >= kHopelessStarts;
 }
 
+bool ManagedEngine::starting() const {
+  return !ready() && trouble_ == kLoading;
+}
+
 void ManagedEngine::failed(std::string trouble, Millis pause) {
   trouble_ = std::move(trouble);
   ++failed_starts_;

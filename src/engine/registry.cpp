@@ -15,6 +15,13 @@ constexpr double kWeight = 1.0 / 32;                      // of a line among the
 constexpr double kFaster = 1.5;                           // at least so many times: what engines take varies
 constexpr Millis kLookAgain{250}, kLookAgainShared{100};  // at an engine's load
 
+EngineState state_of(const Engine& engine) {
+  if (engine.ready()) return EngineState::ready;
+  if (engine.hopeless()) return EngineState::failed;
+  if (engine.starting()) return EngineState::starting;
+  return engine.trouble().empty() ? EngineState::standby : EngineState::down;
+}
+
 // Whether the engine said, when it was last up, that it serves the model.
 bool tells(const Engine& engine, std::string_view model) {
   const auto& models = engine.models();
@@ -27,6 +34,22 @@ bool is_gone_by(const EngineReport& report, std::string_view model) {
 }
 
 }  // namespace
+
+std::string_view to_string(EngineState state) {
+  switch (state) {
+    case EngineState::ready:
+      return "ready";
+    case EngineState::starting:
+      return "starting";
+    case EngineState::standby:
+      return "standby";
+    case EngineState::down:
+      return "down";
+    case EngineState::failed:
+      break;
+  }
+  return "failed";
+}
 
 Slot::Slot(Engines& engines, std::size_t number, bool alone) : engines_(&engines), number_(number), alone_(alone) {
   auto& item = engines.items_[number];
@@ -234,6 +257,18 @@ EngineReport Engines::report() const {
     }
   }
   return report;
+}
+
+std::vector<EngineNow> Engines::now() const {
+  std::vector<EngineNow> all;
+  for (const Item& item : items_) {
+    const EngineState state = state_of(*item.engine);
+    all.push_back({.name = item.engine->name(),
+                   .state = state,
+                   .slots = state == EngineState::ready ? item.concurrency.size() : 0,
+                   .slots_busy = item.concurrency.under_way()});
+  }
+  return all;
 }
 
 void Engines::set_others(std::vector<EngineReport> others) {

@@ -21,6 +21,13 @@ struct EngineReport {
   bool operator==(const EngineReport&) const = default;
 };
 
+// An engine of this worker as it is now.
+struct EngineNow {
+  const std::string& name;
+  EngineState state{};
+  int slots = 0, slots_busy = 0;  // slots: requests that it is given at a time, 0 while it is not ready
+};
+
 // The right to have one request under way at an engine. Giving it up frees the slot.
 class Slot {
  public:
@@ -100,6 +107,8 @@ class Engines {
   std::optional<Models> known_models() const;
 
   EngineReport report() const;
+  // In the order in which they were added; valid as long as they are there.
+  std::vector<EngineNow> now() const;
   // What other workers report by now.
   void set_others(std::vector<EngineReport> others);
 
