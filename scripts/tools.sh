@@ -1,9 +1,22 @@
 #!/usr/bin/env bash
-# Builds what tests use that is written in Go, into build/tools: versitygw (S3), toxiproxy (a network that fails), and
-# helm and compose, which read what is in deploy/. tests/tools/go.mod and go.sum pin them. Without a new enough Go nothing
-# is built.
+# Brings tools that tests use into build/tools. Debian's promtool, which reads alert rules, is taken out of its package:
+# installed, that would start a daemon. Built from Go are versitygw (S3), toxiproxy (a network that fails), and helm and
+# compose, which read what is in deploy/. tests/tools/go.mod and go.sum pin those. Without a new enough Go none of them is
+# built.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
+
+unpack_promtool() {
+  local folder=$root/build/tools/prometheus
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  (cd "$folder" && apt-get download prometheus && dpkg-deb -x prometheus_*.deb .)
+  mv "$folder/usr/bin/promtool" "$root/build/tools/promtool"
+  rm -rf "$folder"
+}
+if [ ! -x "$root/build/tools/promtool" ] && command -v apt-get >/dev/null; then
+  step promtool 'Downloading promtool' unpack_promtool
+fi
 
 cd "$root/tests/tools"
 need=$(sed -n 's/^go //p' go.mod)

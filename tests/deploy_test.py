@@ -4,6 +4,7 @@ Helm and the validator of compose files are built by scripts/tools.sh; tests tha
 """
 
 import functools
+import json
 import re
 import shutil
 import subprocess
@@ -122,6 +123,56 @@ def test_the_systemd_unit_is_valid(tmp_path):
         done = subprocess.run(["systemd-analyze", "verify", "--man=no", tmp_path / f"penstock@{name}.service"],
                               capture_output=True, text=True)
         assert (done.returncode, [line for line in done.stderr.splitlines() if "penstock@" in line]) == (0, [])
+
+
+def monitoring(name):
+    return DEPLOY / "monitoring" / name
+
+
+def test_the_rules_fire_when_they_should():
+    output(tool("promtool"), "check", "config", monitoring("prometheus.yaml"))
+    output(tool("promtool"), "check", "rules", "--lint=all", "--lint-fatal", monitoring("alerts.yaml"))
+    output(tool("promtool"), "test", "rules", monitoring("alerts_test.yaml"))
+
+
+def test_every_rule_has_a_test():
+    rules = [rule for group in yaml.safe_load(monitoring("alerts.yaml").read_text())["groups"] for rule in group["rules"]]
+    tests = monitoring("alerts_test.yaml").read_text()
+    assert [rule["alert"] for rule in rules if rule["alert"] not in tests] == []
+
+
+def panels():
+    return json.loads(monitoring("dashboard.json").read_text())["panels"]
+
+
+def test_the_dashboard_asks_in_promql(tmp_path):
+    """As rules, which promtool can check."""
+    words = {"$__rate_interval": "5m", "$job": "a", "$model": "b"}
+    asked = [target["expr"] for panel in panels() for target in panel.get("targets", [])]
+    for word, meant in words.items():
+        asked = [expr.replace(word, meant) for expr in asked]
+    rules = [{"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(asked)]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    output(tool("promtool"), "check", "rules", tmp_path / "rules.yaml")
+
+
+def test_the_panels_of_the_dashboard_do_not_overlap():
+    places = [(x, y) for panel in panels() for at in [panel["gridPos"]]
+              for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])]
+    assert len(places) == len(set(places)) and max(x for x, _ in places) < 24
+    assert len({panel["id"] for panel in panels()}) == len(panels())
+
+
+METRIC = re.compile(r"\b(?:penstock|process)_[a-z0-9_]+")
+
+
+@pytest.mark.parametrize("path", [*(DEPLOY / "monitoring").iterdir(), ROOT / "docs/metrics.md"], ids=lambda path: path.name)
+def test_metrics_that_are_named_are_told(path):
+    """By the table in docs/metrics.md, which an end-to-end test holds to the program."""
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
+    told = {name for name, _ in rows} | {name + end for name, kind in rows if kind == "histogram" for end in ("_bucket", "_sum", "_count")}
+    named = {name for name in METRIC.findall(path.read_text()) if not name.endswith("_")}  # "penstock_queue_…"
+    assert named and named <= told or path.name == "prometheus.yaml", named - told
 
 
 # --- what the program needs
