@@ -53,6 +53,7 @@ struct Command {
                                                       {"info", log::Level::info},
                                                       {"warn", log::Level::warn},
                                                       {"error", log::Level::error}};
+    log::set_format(config.log_json ? log::Format::json : log::Format::text);
     log::set_level(config.log_level.empty() ? quiet : levels.at(config.log_level));
     return config;
   }

@@ -183,6 +183,7 @@ Task<Response> create_batch(Context& c) {
   batch.id = {random_id("batch_")};
   batch.project = c.caller.project;
   batch.driver = c.services.process;
+  if (c.trace) batch.traceparent = to_string(*c.trace);
   batch.input_file_id = asked->input_file_id;
   batch.endpoint = asked->endpoint;
   batch.completion_window = asked->completion_window;
@@ -224,6 +225,7 @@ Task<Response> retry_batch(Context& c) {
   batch.id = {random_id("batch_")};
   batch.project = c.caller.project;
   batch.driver = c.services.process;
+  if (c.trace) batch.traceparent = to_string(*c.trace);
   batch.created_at = c.services.clock.now();
   co_return co_await create_batch(c, body, batch, [&](Store& store) -> Result<Batch> {
     auto offline = refuse_offline(c.services, store);

@@ -9,7 +9,7 @@
 #include "delivery/deliveries.h"
 #include "delivery/webhook.h"
 #include "model/access.h"
-#include "net/http.h"
+#include "net/trace.h"
 
 namespace penstock {
 
@@ -52,6 +52,7 @@ struct Services {
   const Dispatcher* dispatcher = nullptr;
   const Fleet* fleet = nullptr;
   std::string data = {};  // the data folder
+  Tracer* tracer = nullptr;  // none when nothing is traced
   HttpTotals http = {};
   std::int64_t uploaded_bytes = 0;
   std::set<ProjectId> tests_of_endpoints = {};  // that are under way: one a project
@@ -67,6 +68,7 @@ struct Context {
   std::string id;         // what stands for {id} in the route, decoded
   Principal caller = {};  // its project is whose everything is that the handler may know of
   std::string request_id = {};
+  std::optional<TraceContext> trace = {};  // of which this request is a part, if its client has told of one
 
   // Notes in the audit log that the caller has done this; in the transaction that does it. Actions are called as OpenAI
   // calls them: "file.created".

@@ -230,6 +230,10 @@ Task<std::string> MetricsPage::write(metrics::Format format) {
   if (services_.fleet) write_fleet(page, services_.fleet->totals());
   write_deliveries(page, services_.deliveries.totals());
   write_http(page, services_.http);
+  const Tracer::Totals spans = services_.tracer ? services_.tracer->totals() : Tracer::Totals{};
+  page.counter("penstock_trace_spans_total", "Spans that were sent to the collector, and those that it did not take.");
+  page.sample({{"outcome", "exported"}}, spans.exported);
+  page.sample({{"outcome", "dropped"}}, spans.dropped);
   page.counter("penstock_uploaded_bytes_total", "Bytes of files and parts that were taken.");
   page.sample({}, services_.uploaded_bytes);
   write_process(page, process);

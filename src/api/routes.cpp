@@ -275,9 +275,23 @@ void add_headers(Response& response, const std::string& request_id, Millis took)
   response.headers.add("openai-processing-ms", std::to_string(took.count()));
 }
 
-// What is not served is told to everybody: it stands in the description, which is everybody's too. `found` becomes the
-// route, when there is one.
-Task<Response> route(Services& services, Request& request, const std::string& request_id, const Route*& found) {
+// One request, as those who look at it from outside see it.
+struct Seen {
+  std::string id = random_id("req_");
+  const Route* route = nullptr;             // none: there is no such
+  std::optional<TraceContext> trace = {};   // of its span; of its client's where no spans are sent
+  std::string parent_span = {};             // its client's
+};
+
+Seen first_look(const Services& services, const Request& request) {
+  Seen seen;
+  seen.trace = parse_traceparent(request.headers.find("traceparent").value_or(""));
+  if (seen.trace && services.tracer) seen.parent_span = std::exchange(seen.trace->span_id, random_span_id());
+  return seen;
+}
+
+// What is not served is told to everybody: it stands in the description, which is everybody's too.
+Task<Response> route(Services& services, Request& request, Seen& seen) {
   std::string allowed;
   const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
   for (const Route& candidate : kRoutes) {
@@ -287,7 +301,7 @@ Task<Response> route(Services& services, Request& request, const std::string& re
       allowed += fmt::format("{}{}", allowed.empty() ? "" : ", ", candidate.method);
       continue;
     }
-    found = &candidate;
+    seen.route = &candidate;
     // Before a byte of the body is read.
     auto caller = co_await authorize(services, request, candidate.permission);
     if (!caller) co_return error_response(caller.error());
@@ -296,7 +310,7 @@ Task<Response> route(Services& services, Request& request, const std::string& re
     if (candidate.brings_work) {
       if (auto refused = refuse_work(services)) co_return std::move(*refused);
     }
-    Context context{services, request, std::move(*id), std::move(*caller), request_id};
+    Context context{services, request, std::move(*id), std::move(*caller), seen.id, seen.trace};
     std::optional<RequestRate> rate;
     if (candidate.permission != Permission::open) rate = co_await count_request(services, context.caller.project);
     Response response;
@@ -320,6 +334,24 @@ Task<Response> route(Services& services, Request& request, const std::string& re
   co_return response;
 }
 
+// For metrics, traces and the log. By templates: paths and methods of clients' own are no bounded set.
+void note(Services& services, const Request& request, const Seen& seen, int status, Timestamp start, double seconds) {
+  services.http.add(seen.route ? seen.route->path : "other", seen.route ? seen.route->method : "other", status, seconds);
+  log::debug(log::request(seen.id), "{} {} {} in {:.1f} ms", request.method, request.path, status, seconds * 1e3);
+  if (!services.tracer || !seen.trace || !seen.route || status == 401) return;
+  Span span{.context = *seen.trace,
+            .parent_id = seen.parent_span,
+            .name = fmt::format("{} {}", seen.route->method, seen.route->path),
+            .kind = Span::Kind::server,
+            .start = start,
+            .end = services.clock.now()};
+  span.attributes = {{"http.request.method", std::string(seen.route->method)},
+                     {"http.route", std::string(seen.route->path)},
+                     {"http.response.status_code", std::int64_t{status}}};
+  if (status >= 500) span.error = "";
+  services.tracer->add(span);
+}
+
 }  // namespace
 
 Response refuse(const HttpError& error) {
@@ -336,24 +368,23 @@ std::vector<RouteName> route_names() {
 
 Task<Response> dispatch(Services& services, Request& request) {
   const metrics::Stopwatch watch;
-  const std::string request_id = random_id("req_");
-  const Route* found = nullptr;
+  const Timestamp start = services.clock.now();
+  Seen seen = first_look(services, request);
   Response response;
   try {
-    response = co_await route(services, request, request_id, found);
+    response = co_await route(services, request, seen);
   } catch (const ClientGone&) {
     throw;
   } catch (const HttpError& e) {
     response = plain_error(e.status(), e.what());
   } catch (const std::exception& e) {
     if (is_cancelled(e)) throw;
-    log::error("{} {} ({}): {}", request.method, request.path, request_id, e.what());
+    log::error(log::request(seen.id), "{} {}: {}", request.method, request.path, e.what());
     response = failed(e);
   }
   const double seconds = watch.seconds();
-  // By templates: paths and methods of clients' own are no bounded set.
-  services.http.add(found ? found->path : "other", found ? found->method : "other", response.status, seconds);
-  add_headers(response, request_id, Millis(static_cast<std::int64_t>(seconds * 1e3)));
+  note(services, request, seen, response.status, start, seconds);
+  add_headers(response, seen.id, Millis(static_cast<std::int64_t>(seconds * 1e3)));
   add_cors_headers(response, request, services.cors_origins);
   co_return response;
 }

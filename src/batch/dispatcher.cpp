@@ -1,5 +1,7 @@
 #include "batch/dispatcher.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <tuple>
 
@@ -293,10 +295,19 @@ Task<> Dispatcher::attempt(std::unique_ptr<Custody> custody, Slot slot) {
       co_return;
     }
   }
+  std::optional<TraceContext> trace;  // of this attempt
+  const Timestamp sent_at = clock_.now();
+  if (is_traced(line.lines.front().line)) {
+    trace = line_span(line->span->claim.key.batch, line->span->claim.traceparent, line->index);
+    trace->span_id = random_span_id();
+    if (line->first_sent == Timestamp{}) line->first_sent = sent_at;
+  }
+  const std::string traceparent = trace ? to_string(*trace) : std::string();
   const Moment sent = clock_.monotonic();
   const std::string together = count > 1 ? grouped_body(line.requests()) : std::string();
   const std::string_view body = count > 1 ? together : line->body;
-  Answer answer = co_await slot.engine().send(line->span->claim.endpoint, body, line->shared_ahead);
+  Answer answer = co_await slot.engine().send(line->span->claim.endpoint, body, line->shared_ahead, traceparent);
+  if (trace) trace_attempt(*trace, line.lines.front().line, slot.engine().name(), sent_at, count, answer);
   const double random = std::uniform_real_distribution<>(0.0, 1.0)(random_);
   const auto took = (clock_.monotonic() - sent) / static_cast<long>(count);
   for (Asked& asked : line.lines) {
@@ -335,8 +346,48 @@ void Dispatcher::finish_group(Custody& group, retry::Verdict& verdict) {
   group.pause = Millis{0};
 }
 
+bool Dispatcher::is_traced(const Line& line) const {
+  return options_.tracer && options_.tracer->traces_line(line.span->claim.key.batch.value, line.index);
+}
+
+void Dispatcher::trace_attempt(const TraceContext& context, const Line& line, const std::string& engine, Timestamp sent,
+                               std::size_t lines, const Answer& answer) {
+  const ClaimedSpan& claim = line.span->claim;
+  Span span{.context = context,
+            .parent_id = line_span(claim.key.batch, claim.traceparent, line.index).span_id,
+            .name = fmt::format("POST {}", claim.endpoint),
+            .kind = Span::Kind::client,
+            .start = sent,
+            .end = clock_.now()};
+  span.attributes = {{"penstock.engine", engine}, {"http.request.method", "POST"}};
+  if (lines > 1) span.attributes.emplace_back("penstock.lines", static_cast<std::int64_t>(lines));
+  if (answer.kind == Answer::Kind::response) {
+    span.attributes.emplace_back("http.response.status_code", std::int64_t{answer.status});
+    if (answer.status != 200) span.error = fmt::format("the engine answered {}", answer.status);
+  } else {
+    span.error = "the engine gave no answer";
+  }
+  options_.tracer->add(span);
+}
+
+void Dispatcher::trace_line(const Line& line, const LineOutcome& outcome) {
+  const ClaimedSpan& claim = line.span->claim;
+  Span span{.context = line_span(claim.key.batch, claim.traceparent, line.index),
+            .parent_id = batch_span(claim.key.batch, claim.traceparent, "run").span_id,
+            .name = "line",
+            .start = line.first_sent,
+            .end = clock_.now()};
+  span.attributes = {{"penstock.line.index", std::int64_t{line.index}},
+                     {"gen_ai.request.model", claim.model},
+                     {"gen_ai.usage.input_tokens", outcome.usage.input},
+                     {"gen_ai.usage.output_tokens", outcome.usage.output}};
+  if (outcome.failed) span.error = outcome.error_code.empty() ? "the engine refused it" : outcome.error_code;
+  options_.tracer->add(span);
+}
+
 void Dispatcher::finish(Asked& asked, LineOutcome outcome) {
   auto& [line, riders] = asked;
+  if (line.first_sent != Timestamp{}) trace_line(line, outcome);
   const std::string& model = line.span->claim.model;
   Active& batch = active(line.span->claim.key.batch);
   batch.lengths.add(line.output_max, line.body.size(), outcome.usage.output);
@@ -612,7 +663,7 @@ Dispatcher::Spans Dispatcher::held() {
 
 void Dispatcher::lose(const Spans& spans) {
   for (const auto& span : spans) {
-    log::warn("batch {}: span {} is not ours any more", span->claim.key.batch.value, span->claim.key.number);
+    log::warn(log::batch(span->claim.key.batch.value), "span {} is not ours any more", span->claim.key.number);
     span->lost = true;
     ++totals_.spans_lost;
   }

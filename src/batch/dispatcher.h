@@ -9,6 +9,7 @@
 #include "batch/known_answers.h"
 #include "batch/line_loader.h"
 #include "batch/totals.h"
+#include "batch/batch_trace.h"
 #include "blob/blob_store.h"
 #include "engine/registry.h"
 #include "store/db.h"
@@ -27,6 +28,7 @@ class Dispatcher {
     retry::Options retry;
     int embedding_group = 1;                             // lines for embeddings that are sent in one request
     std::uint32_t random_seed = std::random_device{}();  // of pauses
+    Tracer* tracer = nullptr;
   };
 
   // Called on the loop thread when the last line of a batch has been saved.
@@ -138,6 +140,10 @@ class Dispatcher {
   // Gives the line the answer of an earlier one that asks the same, now or when that has it. False when there is none.
   bool share(Line& line);
   Task<> attempt(std::unique_ptr<Custody> custody, Slot slot);
+  bool is_traced(const Line& line) const;
+  void trace_attempt(const TraceContext& context, const Line& line, const std::string& engine, Timestamp sent,
+                     std::size_t lines, const Answer& answer);
+  void trace_line(const Line& line, const LineOutcome& outcome);
   void finish_group(Custody& group, retry::Verdict& verdict);
   void finish(Asked& asked, LineOutcome outcome);
   void save_soon(Line& line, LineOutcome outcome);

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "batch/assemble.h"
+#include "batch/batch_trace.h"
 #include "batch/kept_answers.h"
 #include "batch/plan.h"
 #include "batch/validate.h"
@@ -114,6 +115,7 @@ Task<> Lifecycle::drive(BatchId id) {
       co_await finalize(*batch, BatchStatus::cancelled);
     }
   }
+  if (options_.tracer) co_await trace(id);
   set_paused(id, false);  // it may have ended while it was paused
   changed_.erase(id);
   if (on_end) on_end(id);
@@ -150,6 +152,7 @@ Task<Lifecycle::Checked> Lifecycle::check_input(const Batch& batch) {
 }
 
 Task<> Lifecycle::validate(Batch batch) {
+  const Timestamp start = clock_.now();
   const Checked checked = co_await check_input(batch);
   if (checked.error_total == 0 && batch.retry_of) {
     const bool ours = co_await keep_answers(batch, checked.total);
@@ -163,7 +166,10 @@ Task<> Lifecycle::validate(Batch batch) {
   });
   if (moved) {
     if (checked.error_total > 0) ++ends_[BatchStatus::failed];
-    log::info("batch {}: {}", batch.id.value,
+    std::optional<std::string> error;
+    if (checked.error_total > 0) error = fmt::format("{} errors", checked.error_total);
+    if (options_.tracer) trace_validation(*options_.tracer, batch, start, now, error);
+    log::info(log::batch(batch.id.value), "{}",
               checked.error_total > 0 ? fmt::format("failed validation with {} errors", checked.error_total)
                                       : fmt::format("{} lines for {}", checked.total, checked.model));
   }
@@ -216,7 +222,7 @@ Task<> Lifecycle::run(Batch batch) {
     }
     const bool give_up = gone_since && clock_.monotonic() - *gone_since >= options_.model_wait;
     if (give_up) {
-      log::warn("batch {}: no engine serves {} any more. {}", id.value, *batch.model, engines_.trouble(*batch.model));
+      log::warn(log::batch(id.value), "no engine serves {} any more. {}", *batch.model, engines_.trouble(*batch.model));
     }
     if (give_up || batch.counts.completed + batch.counts.failed == batch.counts.total) {
       const bool done = co_await db_.write([&](Store& store) {
@@ -312,8 +318,13 @@ Task<> Lifecycle::finalize(Batch batch, BatchStatus end) {
   });
   if (!ended) co_return;  // its status has changed meanwhile: look again
   ++ends_[end];
-  log::info("batch {}: {}, {} lines answered, {} failed", batch.id.value, to_string(end), files.counts.completed,
+  log::info(log::batch(batch.id.value), "{}, {} lines answered, {} failed", to_string(end), files.counts.completed,
             files.counts.failed);
+}
+
+Task<> Lifecycle::trace(BatchId id) {
+  const auto ended = co_await db_.read([&](Store& store) { return store.find_batch(id); });
+  if (ended) trace_batch(*options_.tracer, *ended);
 }
 
 void Lifecycle::forget_deleted() {

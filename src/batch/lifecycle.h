@@ -18,6 +18,7 @@ class Lifecycle {
     std::string scratch_directory;
     std::int64_t batch_lines_max = 50'000;  // 0: no limit
     Millis cancel_grace{30'000};            // for lines under way when their batch is cancelled, not when it expires
+    Tracer* tracer = nullptr;
     Millis model_wait{600'000};  // for an engine that serves a batch's model, while none is to be expected to
   };
 
@@ -66,6 +67,7 @@ class Lifecycle {
   Task<bool> keep_answers(const Batch& batch, std::int64_t total);
   Task<> run(Batch batch);
   Task<> finalize(Batch batch, BatchStatus end);
+  Task<> trace(BatchId id);
   Task<> purge();
   Task<> watch();
   Task<> leave(BatchId id);

@@ -44,6 +44,7 @@ struct Line {
   int attempts = 0, deaths = 0;        // see retry::Past
   std::size_t shared_ahead = 0;        // see Engine::send()
   Millis took{};                       // with engines, so far
+  Timestamp first_sent{};              // of one that is traced
   std::string custom_id_json, body;
   std::int64_t output_max = 0;  // see output_tokens_max()
   std::optional<Hash128> answer_key =

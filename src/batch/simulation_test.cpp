@@ -94,7 +94,7 @@ class MachineClient : public Engine {
     }
   }
 
-  Task<Answer> send(std::string_view, std::string_view body_view, std::size_t) override {
+  Task<Answer> send(std::string_view, std::string_view body_view, std::size_t, std::string_view) override {
     const std::string body(body_view);
     answers_.on_send(worker_, body);
     Sent& line = answers_.lines[number_of(body)];

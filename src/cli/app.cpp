@@ -44,11 +44,21 @@ constexpr Millis kForeign = std::chrono::hours(12);
 
 constexpr Millis kLastDeliveries{2'000};  // for those under way when this process ends
 
-Dispatcher::Options dispatcher_options(const std::string& process, const Config& config) {
+std::unique_ptr<Tracer> make_tracer(asio::io_context& loop, Clock& clock, const std::string& process,
+                                    const Config& config) {
+  if (config.otlp_endpoint.empty()) return nullptr;
+  return std::make_unique<Tracer>(loop, clock,
+                                  Tracer::Options{.endpoint = Endpoint::parse(config.otlp_endpoint).value(),
+                                                  .process = process,
+                                                  .lines = config.trace_lines});
+}
+
+Dispatcher::Options dispatcher_options(const std::string& process, Tracer* tracer, const Config& config) {
   Dispatcher::Options options;
   options.worker = process;
   options.retry.attempts_max = config.line_attempts;
   options.embedding_group = config.embedding_group;
+  options.tracer = tracer;
   if (!config.database.empty()) options.commit_after = kCommitAfterShared;
   return options;
 }
@@ -111,13 +121,15 @@ App::App(asio::io_context& loop, const Config& config)
       blobs_(open_blobs(place_, data_.path())),
       io_(shares_blobs_ ? kIoThreadsShared : kIoThreads),
       engines_(loop, clock_),
+      tracer_(make_tracer(loop, clock_, process_, config)),
       dispatcher_(config.worker ? std::make_unique<Dispatcher>(loop, clock_, db_, *blobs_, engines_, estimator_,
-                                                               dispatcher_options(process_, config),
+                                                               dispatcher_options(process_, tracer_.get(), config),
                                                                [this](const BatchId& id) { lifecycle_.notify(id); })
                                 : nullptr),
       lifecycle_(
           loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
-          {.process = process_, .scratch_directory = data_.path(), .batch_lines_max = config.max_requests_per_job}),
+          {.process = process_, .scratch_directory = data_.path(), .batch_lines_max = config.max_requests_per_job,
+           .tracer = tracer_.get()}),
       fleet_(loop, clock_, db_, engines_, estimator_, lifecycle_, dispatcher_.get(),
              {.process = process_, .shares = shares_database_}),
       deliveries_(loop, clock_, db_, {.process = process_, .sinks = names_of(config.sinks)}),
@@ -150,7 +162,8 @@ App::App(asio::io_context& loop, const Config& config)
                 .metrics = &metrics_,
                 .dispatcher = dispatcher_.get(),
                 .fleet = &fleet_,
-                .data = data_.path()},
+                .data = data_.path(),
+                .tracer = tracer_.get()},
       metrics_(services_),
       disk_(
           loop, clock_, io_, [this] { return disk_room(data_.path()); },
@@ -165,7 +178,7 @@ App::App(asio::io_context& loop, const Config& config)
     expiry_.notify();
     deliveries_.wake();
   };
-  deliveries_.add(DeliveryKind::webhook, std::make_unique<WebhookSender>(loop, clock_, db_, webhook_allow_));
+  deliveries_.add(DeliveryKind::webhook, std::make_unique<WebhookSender>(loop, clock_, db_, webhook_allow_, tracer_.get()));
   auto sinks = std::make_unique<SinkSender>(loop, clock_, db_, *blobs_,
                                             SinkSender::Options{.sinks = config.sinks,
                                                                 .allow = webhook_allow_,
@@ -247,6 +260,7 @@ void App::add_models(asio::io_context& loop, const Config& config) {
 Task<> App::start() {
   fs::remove_all(data_.path() + "/slots");  // what a crash left
   if (shares_blobs_) co_await check_place();
+  if (tracer_) tracer_->start();
   co_await disk_.start();
   if (shares_database_) {
     db_.listen(loop_, [this](const std::string& batch) {
@@ -342,6 +356,7 @@ Task<> App::stop() {
   co_await deliveries_.stop(kLastDeliveries);
   co_await sinks_->stop();
   co_await engines_.stop();
+  if (tracer_) co_await tracer_->stop(kLastDeliveries);
   co_await fleet_.stop();  // it has been there to the last
 }
 

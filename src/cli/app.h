@@ -73,6 +73,7 @@ class App {
   asio::thread_pool io_;
   Engines engines_;
   Estimator estimator_;
+  const std::unique_ptr<Tracer> tracer_;    // none when nothing is traced
   std::unique_ptr<Dispatcher> dispatcher_;  // none without a worker
   Lifecycle lifecycle_;
   Fleet fleet_;

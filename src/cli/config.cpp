@@ -145,6 +145,19 @@ void set_webhook_allow(Config& c, const Values& v) {
   if (const auto allowed = AllowList::parse(c.webhook_allow); !allowed) throw UsageError(allowed.error().message);
 }
 
+void set_otlp_endpoint(Config& c, const Values& v) {
+  if (const auto endpoint = Endpoint::parse(v.back()); !endpoint) throw UsageError(endpoint.error().message);
+  c.otlp_endpoint = v.back();
+}
+
+void set_trace_lines(Config& c, const Values& v) {
+  const std::string& text = v.back();
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), c.trace_lines);
+  if (error != std::errc{} || end != text.data() + text.size() || !(c.trace_lines >= 0 && c.trace_lines <= 1)) {
+    throw UsageError("expected a number from 0 to 1, such as 0.01");
+  }
+}
+
 // A string member that is taken as it is.
 Setting text_setting(SettingInfo info, std::string Config::*member, PathKind path) {
   return {std::move(info), [member](Config& c, const Values& v) { c.*member = v.back(); },
@@ -268,6 +281,19 @@ const std::vector<Setting>& all_settings() {
         "hosts and addresses that webhooks may call besides public ones, such as hooks.internal,10.0.0.0/8"},
        set_webhook_allow,
        [](const Config& c) { return quote_list(c.webhook_allow); }},
+      {{"otlp_endpoint", "--otlp-endpoint", "PENSTOCK_OTLP_ENDPOINT",
+        "URL of an OpenTelemetry collector to send traces to, such as http://127.0.0.1:4318 (default: none)"},
+       set_otlp_endpoint,
+       [](const Config& c) { return quote(c.otlp_endpoint); }},
+      {{"trace_lines", "--trace-lines", "PENSTOCK_TRACE_LINES", "the share of lines that are traced, from 0 to 1"},
+       set_trace_lines,
+       [](const Config& c) { return fmt::format("{}", c.trace_lines); }},
+      {{"log_format", "--log-format", "PENSTOCK_LOG_FORMAT", "text or json, one line an event"},
+       [](Config& c, const Values& v) {
+         if (v.back() != "text" && v.back() != "json") throw UsageError("expected text or json");
+         c.log_json = v.back() == "json";
+       },
+       [](const Config& c) { return quote(c.log_json ? "json" : "text"); }},
       {{"log_level", "--log-level", "PENSTOCK_LOG_LEVEL", "debug, info, warn or error"},
        [](Config& c, const Values& v) {
          if (v.back() != "debug" && v.back() != "info" && v.back() != "warn" && v.back() != "error") {
@@ -292,6 +318,12 @@ bool is_list(std::string_view key) {
   return std::find(std::begin(kLists), std::end(kLists), key) != std::end(kLists);
 }
 
+// The last one wins.
+Values variables_of(const SettingInfo& setting) {
+  if (setting.key == "otlp_endpoint") return {"OTEL_EXPORTER_OTLP_ENDPOINT", setting.env};  // OpenTelemetry's own
+  return {setting.env};
+}
+
 // Where each value came from, in words.
 using Origins = std::map<std::string, std::string>;
 
@@ -309,8 +341,9 @@ void apply(Config& config, Origins& origins, const Setting& setting, const Value
 std::string scalar_text(const toml::node& node, const std::string& key, const std::string& file) {
   if (const auto* s = node.as_string()) return s->get();
   if (const auto* i = node.as_integer()) return std::to_string(i->get());
+  if (const auto* f = node.as_floating_point()) return fmt::format("{}", f->get());
   if (const auto* b = node.as_boolean()) return b->get() ? "true" : "false";
-  throw UsageError(fmt::format("{}: {}: expected a string, a whole number, true or false", file, key));
+  throw UsageError(fmt::format("{}: {}: expected a string, a number, true or false", file, key));
 }
 
 std::string resolved(const fs::path& folder, const std::string& value, PathKind kind) {
@@ -393,9 +426,11 @@ std::pair<Config, Origins> load(const GivenFlags& flags, const std::optional<std
   }
   bool engines_named = false;
   for (const Setting& setting : all_settings()) {
-    if (const char* value = std::getenv(setting.info.env.c_str()); value && *value) {
+    for (const std::string& env : variables_of(setting.info)) {
+      const char* value = std::getenv(env.c_str());
+      if (!value || !*value) continue;
       apply(config, origins, setting, is_list(setting.info.key) ? split(value) : Values{value},
-            fmt::format("environment {}", setting.info.env));
+            fmt::format("environment {}", env));
       engines_named |= setting.info.key == "engines";
     }
   }

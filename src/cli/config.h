@@ -48,6 +48,9 @@ struct Config {
   std::int64_t max_batch_file_bytes = 200 << 20;
   std::vector<CompletionWindow> completion_windows{{"24h", std::chrono::hours(24)}};  // that a batch may ask for
   std::vector<std::string> webhook_allow;  // who may be called besides public addresses
+  std::string otlp_endpoint;               // URL of a collector of traces; empty: nothing is traced
+  double trace_lines = 0.01;               // the share of lines that are
+  bool log_json = false;
   std::string log_level;                   // empty: info, or warn for `penstock run`
 };
 

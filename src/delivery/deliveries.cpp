@@ -176,7 +176,7 @@ Task<> Deliveries::keep(const Delivery& attempt, Outcome outcome, bool goes_on) 
     ++totals.again;
   } else {
     ++totals.dead;
-    log::warn("delivery {} of batch {} is dead: {}", attempt.id.value, attempt.batch_id.value, outcome.why);
+    log::warn(log::batch(attempt.batch_id.value), "delivery {} is dead: {}", attempt.id.value, outcome.why);
   }
 }
 

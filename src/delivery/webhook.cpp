@@ -9,7 +9,7 @@
 
 #include "base/sha256.h"
 #include "delivery/schedule.h"
-#include "net/http_client.h"
+#include "batch/batch_trace.h"
 #include "store/outbox.h"
 
 namespace penstock {
@@ -131,6 +131,7 @@ Task<WebhookAnswer> post_webhook(asio::io_context& loop, Clock& clock, const All
                                     "\r\nwebhook-id: {}\r\nwebhook-timestamp: {}\r\n",
                                     call.id, timestamp);
   if (!call.secrets.empty()) headers += fmt::format("webhook-signature: {}\r\n", webhook_signature(call, timestamp));
+  if (!call.traceparent.empty()) headers += fmt::format("traceparent: {}\r\n", call.traceparent);
   const ClientRequest request{.method = "POST", .target = url->target, .headers = headers, .body = call.body};
   const auto response = co_await client.send(request, kTimeout);
   if (refused) co_return WebhookAnswer{{Outcome::Kind::never, kNotPublic, std::nullopt}, std::nullopt};
@@ -161,7 +162,27 @@ Task<Outcome> WebhookSender::send(const Delivery& delivery, DeliveryProgress&) {
   } else if (receiver.at("secret").is_string()) {
     call.secrets.emplace_back(receiver.at("secret").as_string());
   }
+  std::optional<Span> span;
+  if (tracer_) {
+    const auto batch = co_await db_.read([&](Store& store) { return store.find_batch(delivery.batch_id); });
+    if (batch) {
+      const TraceContext whole = batch_span(batch->id, batch->traceparent, "batch");
+      span = Span{.context = {whole.trace_id, random_span_id(), whole.sampled},
+                  .parent_id = whole.span_id,
+                  .name = "POST webhook",
+                  .kind = Span::Kind::client,
+                  .start = clock_.now()};
+      call.traceparent = to_string(span->context);
+    }
+  }
   WebhookAnswer answer = co_await post_webhook(loop_, clock_, allow_, call);
+  if (span) {
+    span->end = clock_.now();
+    span->attributes = {{"penstock.event", delivery.event}};
+    if (answer.status) span->attributes.emplace_back("http.response.status_code", std::int64_t{*answer.status});
+    if (answer.outcome.kind != Outcome::Kind::delivered) span->error = answer.outcome.why;
+    tracer_->add(*span);
+  }
   answer.outcome.url = call.url;
   co_return std::move(answer.outcome);
 }

@@ -1,6 +1,7 @@
 #pragma once
 #include "delivery/sender.h"
 #include "net/address.h"
+#include "net/trace.h"
 #include "store/db.h"
 
 namespace penstock {
@@ -11,6 +12,7 @@ struct WebhookCall {
   std::string id;                    // the same over all attempts
   std::string body;                  // JSON
   std::vector<std::string> secrets;  // each signs; none: it is not signed
+  std::string traceparent = {};      // of the trace that it is a part of; empty: of none
 };
 
 struct WebhookAnswer {
@@ -37,8 +39,9 @@ Result<void> check_webhook_url(const std::string& url, const AllowList& allow, c
 // outlive it.
 class WebhookSender : public Sender {
  public:
-  WebhookSender(asio::io_context& loop, Clock& clock, Db& db, const AllowList& allow)
-      : loop_(loop), clock_(clock), db_(db), allow_(allow) {}
+  // `tracer` may be null.
+  WebhookSender(asio::io_context& loop, Clock& clock, Db& db, const AllowList& allow, Tracer* tracer = nullptr)
+      : loop_(loop), clock_(clock), db_(db), allow_(allow), tracer_(tracer) {}
   Task<Outcome> send(const Delivery& delivery, DeliveryProgress& progress) override;
 
  private:
@@ -46,6 +49,7 @@ class WebhookSender : public Sender {
   Clock& clock_;
   Db& db_;
   const AllowList& allow_;
+  Tracer* const tracer_;
 };
 
 // The secrets that sign for an endpoint: two while an old one still does.

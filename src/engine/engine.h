@@ -49,10 +49,12 @@ class Engine {
   virtual Task<> run() = 0;
 
   // One request. `path` is an endpoint such as "/v1/chat/completions". The next body that this engine gets will
-  // probably begin with the first `shared_ahead` bytes of this one. An answer `unreachable` or `died` makes the engine
+  // probably begin with the first `shared_ahead` bytes of this one. `traceparent`, where it is not empty, tells the
+  // engine which trace this belongs to. An answer `unreachable` or `died` makes the engine
   // not ready until it has been seen up again, unless it was seen to have other models by now. Cancelling tells the
   // engine to give up.
-  virtual Task<Answer> send(std::string_view path, std::string_view body, std::size_t shared_ahead = 0) = 0;
+  virtual Task<Answer> send(std::string_view path, std::string_view body, std::size_t shared_ahead = 0,
+                            std::string_view traceparent = {}) = 0;
 
   virtual const std::string& name() const = 0;
   // How many requests at a time it answers best; 0: that is to be found out.

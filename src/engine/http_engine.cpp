@@ -238,10 +238,11 @@ Task<Answer::Kind> HttpEngine::cut_short() {
   co_return ready_ ? Answer::Kind::broken : Answer::Kind::died;
 }
 
-Task<Answer> HttpEngine::send(std::string_view path, std::string_view body, std::size_t) {
+Task<Answer> HttpEngine::send(std::string_view path, std::string_view body, std::size_t, std::string_view traceparent) {
   const bool streamed = options_.stream_answers && can_stream(path);
   const std::string asking = streamed ? asking_to_stream(path, body) : "";
-  const ClientRequest request{"POST", path, headers_, streamed ? asking : body};
+  const std::string traced = traceparent.empty() ? "" : fmt::format("{}traceparent: {}\r\n", headers_, traceparent);
+  const ClientRequest request{"POST", path, traced.empty() ? headers_ : traced, streamed ? asking : body};
   const int changes = models_changes_;
   const Greeting greeting{{"GET", kModels, headers_, ""}, [this, changes](const ClientResponse& response) {
                             const auto models = models_in(response);

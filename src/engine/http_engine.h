@@ -26,7 +26,8 @@ class HttpEngine : public Engine {
   HttpEngine(asio::io_context& loop, Clock& clock, Options options, EngineChanged changed);
 
   Task<> run() override;
-  Task<Answer> send(std::string_view path, std::string_view body, std::size_t shared_ahead = 0) override;
+  Task<Answer> send(std::string_view path, std::string_view body, std::size_t shared_ahead = 0,
+                    std::string_view traceparent = {}) override;
   const std::string& name() const override { return options_.name; }
   int slots() const override { return options_.slots > 0 ? options_.slots : told_slots_; }
   Task<std::optional<Load>> load() override;

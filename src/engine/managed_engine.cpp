@@ -71,14 +71,15 @@ void ManagedEngine::set_wanted(bool wanted) {
   changed_();
 }
 
-Task<Answer> ManagedEngine::send(std::string_view path, std::string_view body, std::size_t shared_ahead) {
+Task<Answer> ManagedEngine::send(std::string_view path, std::string_view body, std::size_t shared_ahead,
+                                  std::string_view traceparent) {
   const UnderWay under_way(*this);
   Answer answer;
   answer.kind = Answer::Kind::unreachable;
-  if (prefix_slots_) {
+  if (prefix_slots_) {  // llama-server has no part in traces
     answer = co_await prefix_slots_->send(path, body, shared_ahead);
   } else if (http_) {
-    answer = co_await http_->send(path, body);
+    answer = co_await http_->send(path, body, 0, traceparent);
   }
   co_return answer;
 }

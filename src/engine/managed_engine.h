@@ -31,7 +31,8 @@ class ManagedEngine : public Engine {
   ManagedEngine(asio::io_context& loop, Clock& clock, Options options, EngineChanged changed);
 
   Task<> run() override;
-  Task<Answer> send(std::string_view path, std::string_view body, std::size_t shared_ahead = 0) override;
+  Task<Answer> send(std::string_view path, std::string_view body, std::size_t shared_ahead = 0,
+                    std::string_view traceparent = {}) override;
   const std::string& name() const override { return options_.model; }
   int slots() const override { return http_ ? http_->slots() : options_.slots; }
   Task<std::optional<Load>> load() override;

@@ -206,6 +206,7 @@ struct ClaimedSpan {
   std::string endpoint, model;
   bool dedupe = false;  // as in Batch
   ProjectId project = kDefaultProject;
+  std::optional<std::string> traceparent = {};  // as in Batch
 };
 
 // One line's end, inside a result group.

@@ -51,7 +51,7 @@ std::optional<std::vector<ClaimedSpan>> Store::claim_once(const Claim& claim, Ti
   std::int64_t size = 0, free = 0;
   bool has_begun = false;
   sql_.execute(
-      "SELECT b.seq, b.id, b.input_file_id, b.endpoint, b.dedupe, b.total, b.in_progress_ms,"
+      "SELECT b.seq, b.id, b.input_file_id, b.endpoint, b.dedupe, b.total, b.in_progress_ms, b.traceparent,"
       " (SELECT COUNT(*) FROM spans WHERE batch_seq = b.seq AND owner IS NULL AND " PENSTOCK_OPEN
       ") FROM batches b WHERE b." PENSTOCK_UNFINISHED
       " AND b.status = 'in_progress' AND b.paused_ms IS NULL AND b.fenced = 0 AND b.model = $1 AND b.expires_ms > $2"
@@ -69,7 +69,8 @@ std::optional<std::vector<ClaimedSpan>> Store::claim_once(const Claim& claim, Ti
         like.project = claim.project;
         size = span_lines(row.integer(5));
         has_begun = !row.is_null(6);
-        free = row.integer(7);
+        like.traceparent = text_at(row, 7);
+        free = row.integer(8);
       });
   if (!seq) return std::nullopt;
   std::int64_t limit = std::max<std::int64_t>(1, claim.lines / size);

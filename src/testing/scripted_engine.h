@@ -83,8 +83,10 @@ class ScriptedEngine : public Engine {
     co_await never.wait();
   }
 
-  Task<Answer> send(std::string_view path, std::string_view body_view, std::size_t = 0) override {
+  Task<Answer> send(std::string_view path, std::string_view body_view, std::size_t = 0,
+                    std::string_view traceparent = {}) override {
     const std::string body(body_view);
+    traceparents.emplace_back(traceparent);
     bodies.push_back(body);
     last_path = path;
     const UnderWay under_way(*this);
@@ -111,6 +113,7 @@ class ScriptedEngine : public Engine {
   bool hopeless() const override { return without_hope; }
 
   std::string last_path;
+  std::vector<std::string> traceparents;  // of all requests, in the order of `bodies`
 
  private:
   struct Held {
