@@ -51,7 +51,7 @@ struct Services {
   MetricsPage* metrics = nullptr;
   const Dispatcher* dispatcher = nullptr;
   const Fleet* fleet = nullptr;
-  std::string data = {};  // the data folder
+  std::string data = {};     // the data folder
   Tracer* tracer = nullptr;  // none when nothing is traced
   HttpTotals http = {};
   std::int64_t uploaded_bytes = 0;

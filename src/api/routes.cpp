@@ -278,9 +278,9 @@ void add_headers(Response& response, const std::string& request_id, Millis took)
 // One request, as those who look at it from outside see it.
 struct Seen {
   std::string id = random_id("req_");
-  const Route* route = nullptr;             // none: there is no such
-  std::optional<TraceContext> trace = {};   // of its span; of its client's where no spans are sent
-  std::string parent_span = {};             // its client's
+  const Route* route = nullptr;            // none: there is no such
+  std::optional<TraceContext> trace = {};  // of its span; of its client's where no spans are sent
+  std::string parent_span = {};            // its client's
 };
 
 Seen first_look(const Services& services, const Request& request) {
@@ -336,7 +336,8 @@ Task<Response> route(Services& services, Request& request, Seen& seen) {
 
 // For metrics, traces and the log. By templates: paths and methods of clients' own are no bounded set.
 void note(Services& services, const Request& request, const Seen& seen, int status, Timestamp start, double seconds) {
-  services.http.add(seen.route ? seen.route->path : "other", seen.route ? seen.route->method : "other", status, seconds);
+  services.http.add(seen.route ? seen.route->path : "other", seen.route ? seen.route->method : "other", status,
+                    seconds);
   log::debug(log::request(seen.id), "{} {} {} in {:.1f} ms", request.method, request.path, status, seconds * 1e3);
   if (!services.tracer || !seen.trace || !seen.route || status == 401) return;
   Span span{.context = *seen.trace,

@@ -4,12 +4,12 @@
 #include <set>
 
 #include "batch/answer_lengths.h"
+#include "batch/batch_trace.h"
 #include "batch/estimate.h"
 #include "batch/fair_share.h"
 #include "batch/known_answers.h"
 #include "batch/line_loader.h"
 #include "batch/totals.h"
-#include "batch/batch_trace.h"
 #include "blob/blob_store.h"
 #include "engine/registry.h"
 #include "store/db.h"

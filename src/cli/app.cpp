@@ -47,10 +47,10 @@ constexpr Millis kLastDeliveries{2'000};  // for those under way when this proce
 std::unique_ptr<Tracer> make_tracer(asio::io_context& loop, Clock& clock, const std::string& process,
                                     const Config& config) {
   if (config.otlp_endpoint.empty()) return nullptr;
-  return std::make_unique<Tracer>(loop, clock,
-                                  Tracer::Options{.endpoint = Endpoint::parse(config.otlp_endpoint).value(),
-                                                  .process = process,
-                                                  .lines = config.trace_lines});
+  return std::make_unique<Tracer>(
+      loop, clock,
+      Tracer::Options{
+          .endpoint = Endpoint::parse(config.otlp_endpoint).value(), .process = process, .lines = config.trace_lines});
 }
 
 Dispatcher::Options dispatcher_options(const std::string& process, Tracer* tracer, const Config& config) {
@@ -126,10 +126,11 @@ App::App(asio::io_context& loop, const Config& config)
                                                                dispatcher_options(process_, tracer_.get(), config),
                                                                [this](const BatchId& id) { lifecycle_.notify(id); })
                                 : nullptr),
-      lifecycle_(
-          loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
-          {.process = process_, .scratch_directory = data_.path(), .batch_lines_max = config.max_requests_per_job,
-           .tracer = tracer_.get()}),
+      lifecycle_(loop, clock_, db_, *blobs_, engines_, dispatcher_.get(),
+                 {.process = process_,
+                  .scratch_directory = data_.path(),
+                  .batch_lines_max = config.max_requests_per_job,
+                  .tracer = tracer_.get()}),
       fleet_(loop, clock_, db_, engines_, estimator_, lifecycle_, dispatcher_.get(),
              {.process = process_, .shares = shares_database_}),
       deliveries_(loop, clock_, db_, {.process = process_, .sinks = names_of(config.sinks)}),
@@ -178,7 +179,8 @@ App::App(asio::io_context& loop, const Config& config)
     expiry_.notify();
     deliveries_.wake();
   };
-  deliveries_.add(DeliveryKind::webhook, std::make_unique<WebhookSender>(loop, clock_, db_, webhook_allow_, tracer_.get()));
+  deliveries_.add(DeliveryKind::webhook,
+                  std::make_unique<WebhookSender>(loop, clock_, db_, webhook_allow_, tracer_.get()));
   auto sinks = std::make_unique<SinkSender>(loop, clock_, db_, *blobs_,
                                             SinkSender::Options{.sinks = config.sinks,
                                                                 .allow = webhook_allow_,

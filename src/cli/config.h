@@ -51,7 +51,7 @@ struct Config {
   std::string otlp_endpoint;               // URL of a collector of traces; empty: nothing is traced
   double trace_lines = 0.01;               // the share of lines that are
   bool log_json = false;
-  std::string log_level;                   // empty: info, or warn for `penstock run`
+  std::string log_level;  // empty: info, or warn for `penstock run`
 };
 
 constexpr int kCommandSlots = 64;                     // of a command that is to be told a number

@@ -134,6 +134,9 @@ TEST_F(ConfigTest, EverySettingCanBeGivenInEachLayer) {
          for (const auto& [name, length] : c.completion_windows) all += fmt::format("{}={};", name, length.count());
          return all;
        }},
+      {"otlp_endpoint", "\"http://a:4318\"", "http://a:4318", [](const Config& c) { return c.otlp_endpoint; }},
+      {"trace_lines", "0.25", "0.25", [](const Config& c) { return fmt::format("{}", c.trace_lines); }},
+      {"log_format", "\"json\"", "json", [](const Config& c) { return std::string(c.log_json ? "json" : "text"); }},
       {"log_level", "\"warn\"", "warn", [](const Config& c) { return c.log_level; }},
   };
   ASSERT_EQ(std::size(table), settings().size());
@@ -259,6 +262,10 @@ TEST_F(ConfigTest, ARefusalNamesTheKeyWhereItCameFromAndWhatIsAllowed) {
       {"cors_origins = \"https://a/b\"\n", {"cors_origins", "'https://a/b'", "no path"}},
       {"engines = [\"ftp://x\"]\n", {"engines", "ftp://x"}},
       {"engines = [[1]]\n", {"engines", "given.toml"}},
+      {"otlp_endpoint = \"collector:4318\"\n", {"otlp_endpoint", "collector:4318"}},
+      {"trace_lines = 1.5\n", {"trace_lines", "0 to 1"}},
+      {"trace_lines = \"some\"\n", {"trace_lines", "0 to 1"}},
+      {"log_format = \"xml\"\n", {"log_format", "text or json"}},
       {"log_level = \"loud\"\n", {"log_level", "debug, info, warn or error"}},
       {"model = \"\"\n", {"model", "NAME"}},
       {"model = \"=x.gguf\"\n", {"model", "NAME"}},

@@ -8,8 +8,8 @@
 #include <boost/json.hpp>
 
 #include "base/sha256.h"
-#include "delivery/schedule.h"
 #include "batch/batch_trace.h"
+#include "delivery/schedule.h"
 #include "store/outbox.h"
 
 namespace penstock {

@@ -72,7 +72,7 @@ void ManagedEngine::set_wanted(bool wanted) {
 }
 
 Task<Answer> ManagedEngine::send(std::string_view path, std::string_view body, std::size_t shared_ahead,
-                                  std::string_view traceparent) {
+                                 std::string_view traceparent) {
   const UnderWay under_way(*this);
   Answer answer;
   answer.kind = Answer::Kind::unreachable;

@@ -40,8 +40,7 @@ std::int64_t nanoseconds(Timestamp time) {
 }
 
 std::string to_json(const Span& span) {
-  std::string out =
-      fmt::format(R"({{"traceId":"{}","spanId":"{}")", span.context.trace_id, span.context.span_id);
+  std::string out = fmt::format(R"({{"traceId":"{}","spanId":"{}")", span.context.trace_id, span.context.span_id);
   if (!span.parent_id.empty()) out += fmt::format(R"(,"parentSpanId":"{}")", span.parent_id);
   out += R"(,"name":)";
   append_json_string(out, span.name);

@@ -40,15 +40,16 @@ struct Span {
 };
 
 // Sends spans to a collector, as JSON over HTTP (OTLP 1.x), 512 at a time and each within about a second. What a
-// collector that is away or slow leaves to wait is bounded, and what is too much is dropped and counted. Loop thread only.
+// collector that is away or slow leaves to wait is bounded, and what is too much is dropped and counted. Loop thread
+// only.
 class Tracer {
  public:
   static constexpr std::size_t kQueueMax = 8192, kBatchMax = 512;
 
   struct Options {
-    Endpoint endpoint;   // spans go to /v1/traces there
+    Endpoint endpoint;    // spans go to /v1/traces there
     std::string process;  // this one's name
-    double lines = 0;    // the share of lines that are traced
+    double lines = 0;     // the share of lines that are traced
   };
   Tracer(asio::io_context& loop, Clock& clock, Options options);
 

@@ -22,6 +22,7 @@ class FakeEngine:
 
     def __init__(self, answers=10**9, reply=None, key=None):
         self.bodies = []  # of all requests, as they came
+        self.headers = []  # and theirs
         self.asked = Counter()  # by the text of the last message
         self.answered = Counter()
         self.key = key
@@ -92,6 +93,7 @@ class FakeEngine:
                 self.reply(200, json.dumps(models).encode())
 
             def do_POST(self):
+                engine.headers.append(dict(self.headers))
                 self.reply(*engine._answer(self.rfile.read(int(self.headers["Content-Length"]))))
 
             def reply(self, status, content):
