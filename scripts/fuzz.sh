@@ -42,3 +42,4 @@ fuzz multipart 40000
 fuzz http 200000
 fuzz url 200000
 fuzz xml 100000
+fuzz table 100000

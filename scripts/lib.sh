@@ -84,7 +84,7 @@ need_build_packages() {
   # Boost is named by version: Debian's plain libboost-dev is 1.74 and cannot stand beside it.
   need_packages ca-certificates g++ cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev \
     libsimdjson-dev libsqlite3-dev libpq-dev libzstd-dev libssl-dev libxxhash-dev libfmt-dev libtomlplusplus-dev \
-    libcli11-dev libgtest-dev
+    libcli11-dev libcsv-dev libgtest-dev
 }
 
 # Debian's own Python takes no packages from pip, so what we need from there goes through an environment under build/.

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/commands.h"
+#include "cli/convert_command.h"
 #include "client/client_commands.h"
 
 namespace penstock {
@@ -159,14 +160,17 @@ int run_command(int argc, char** argv) {
   Command running{app.add_subcommand("run", "Run one file of requests, without a server"), {}, {}, {}};
   running.add_settings();
   RunOptions options;
-  running.app->add_option("input", options.input, "JSONL file of requests")->required();
+  running.app->add_option("input", options.input, "JSONL file of requests, or a table of prompts")->required();
   running.app->add_option("-o,--output", options.output, "file for the answers")->required();
   running.app->add_option("--errors", options.errors, "file for failed lines (default: OUTPUT.errors.jsonl)");
+  add_table_flags(*running.app, options.prompts, options.excel);
 
   Command examining{app.add_subcommand("doctor", "Say what is open, missing or risky in a configuration"), {}, {}, {}};
   examining.add_settings();
   DoctorOptions examination;
   examining.app->add_flag("--json", examination.json, "as a JSON array of findings");
+
+  const ConvertCommand converting(app);
 
   CLI::App& models = *app.add_subcommand("models", "List the models of a server, or look at those configured here");
   models.require_subcommand(0, 1);
@@ -193,7 +197,7 @@ int run_command(int argc, char** argv) {
     if (e.get_exit_code() == 0) return app.exit(e);  // help or version
     throw UsageError(std::string(e.what()) + " (penstock --help says more)");
   }
-  if (*running.app) return run(running.config(log::Level::warn), options);
+  if (*running.app) return (is_run_of_table(options) ? run_table : run)(running.config(log::Level::warn), options);
   if (*working.app) {
     Config config = working.config(log::Level::info);
     config.worker = true;
@@ -207,6 +211,7 @@ int run_command(int argc, char** argv) {
   if (*listing.app) return models_list(listing.config(log::Level::warn));
   if (*checking.app) return models_check(checking.config(log::Level::warn), checked);
   if (adding) return models_add(model);
+  if (const auto code = converting.run()) return *code;
   if (const auto code = access.run()) return *code;
   if (const auto code = client.run()) return *code;
   if (print) {

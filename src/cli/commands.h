@@ -4,6 +4,7 @@
 
 #include "base/exit_codes.h"
 #include "cli/config.h"
+#include "cli/convert.h"
 
 namespace penstock {
 
@@ -16,11 +17,18 @@ int work(const Config& config);
 struct RunOptions {
   std::string input, output;
   std::optional<std::string> errors;  // default: beside the output
+  std::string errors_shown_in = {};   // where people are told to look for them; default: `errors`
+  PromptOptions prompts = {};         // how the rows of a table become requests
+  bool excel = false;                 // of a table of answers
 };
 
 // One batch from file to file, without a server. Started again after an interruption it goes on where it was: its
 // state is in a folder beside the output, removed at the end. Returns the exit code.
 int run(const Config& config, const RunOptions& options);
+
+// The same for a table of prompts, and a table of answers.
+bool is_run_of_table(const RunOptions& options);
+int run_table(const Config& config, const RunOptions& options);
 
 // What is changed or shown in the database of the configuration, beside a running server or without one. Keys and JSON
 // go to standard output, words to standard error, and tables of people to standard output too.

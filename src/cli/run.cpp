@@ -1,4 +1,3 @@
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -8,7 +7,7 @@
 #include <fstream>
 
 #include "base/hash.h"
-#include "base/sync.h"
+#include "base/output_file.h"
 #include "cli/app.h"
 #include "cli/commands.h"
 #include "client/local_files.h"
@@ -49,23 +48,14 @@ std::string read_input(const std::string& path, F each) {
 // Copies a blob to `path`, whole or not at all.
 void export_blob(BlobStore& blobs, const FileId& id, const fs::path& path) {
   const auto reader = blobs.open(id.value);
-  const fs::path part = path.string() + ".part";
-  std::ofstream out(part, std::ios::binary | std::ios::trunc);
+  OutputFile out(path);
   std::string chunk;
-  for (std::uint64_t at = 0; out && at < reader->size(); at += chunk.size()) {
+  for (std::uint64_t at = 0; at < reader->size(); at += chunk.size()) {
     chunk.clear();
     reader->read_at(at, kCopySize, chunk);
-    out.write(chunk.data(), static_cast<std::streamsize>(chunk.size()));
+    out.write(chunk);
   }
-  out.close();
-  if (!out)
-    throw std::runtime_error(fmt::format("cannot write {}: {}", part.string(), std::generic_category().message(errno)));
-  const int fd = ::open(part.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) throw std::system_error(errno, std::generic_category(), "open " + part.string());
-  sync_file(fd);
-  ::close(fd);
-  fs::rename(part, path);
-  sync_directory(fs::absolute(path).parent_path().string());
+  out.commit();
 }
 
 class Run {
@@ -190,7 +180,9 @@ class Run {
     } else {
       fs::remove(errors);
     }
-    fmt::print(stderr, "{}", summary(batch, services_.clock.now(), errors.string()));
+    fmt::print(stderr, "{}",
+               summary(batch, services_.clock.now(),
+                       options_.errors_shown_in.empty() ? errors.string() : options_.errors_shown_in));
     exit_code = batch.counts.failed > 0 ? kExitLinesFailed : kExitOk;
   }
 
