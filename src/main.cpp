@@ -218,7 +218,7 @@ int run_command(int argc, char** argv) {
     std::fputs(print_config(serving.given(), serving.file).c_str(), stdout);
     return kExitOk;
   }
-  return serve(serving.config(log::Level::info));
+  return serve(serving.config(log::Level::info), shown_settings(serving.given(), serving.file));
 }
 
 }  // namespace

@@ -247,8 +247,11 @@ Task<Response> list_batches(Context& c) {
   std::optional<BatchId> after;
   if (auto id = query_param(c.request.query, "after")) after = BatchId{std::move(*id)};
 
-  const auto page =
-      co_await c.services.db.read([&](Store& store) { return store.list_batches(c.caller.project, after, *limit); });
+  const auto filter = filter_params(c.request);
+  if (!filter) co_return error_response(filter.error());
+
+  const auto page = co_await c.services.db.read(
+      [&](Store& store) { return store.list_batches(c.caller.project, after, *limit, *filter); });
   if (!page) co_return error_response(page.error());
   const auto items = co_await with_places(c.services, page->items);
   co_return json_response(wire::list(items, page->items.empty() ? "" : page->items.front().id.value,

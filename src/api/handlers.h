@@ -15,6 +15,14 @@ namespace penstock {
 
 class Fleet;
 class MetricsPage;
+class Monitor;
+
+// As people are shown it.
+struct ShownSetting {
+  std::string key, value;  // value: as in a configuration file; "(hidden)" for a secret
+  std::string source;      // default, file, environment or flag
+  std::string help;
+};
 
 // The parts that handlers work with; they outlive the server.
 struct Services {
@@ -50,8 +58,10 @@ struct Services {
   // What only monitoring asks, and has no part in tests that leave that out.
   MetricsPage* metrics = nullptr;
   const Dispatcher* dispatcher = nullptr;
-  const Fleet* fleet = nullptr;
-  std::string data = {};     // the data folder
+  Fleet* fleet = nullptr;
+  Monitor* monitor = nullptr;
+  std::string data = {};  // the data folder
+  std::vector<ShownSetting> settings = {};
   Tracer* tracer = nullptr;  // none when nothing is traced
   HttpTotals http = {};
   std::int64_t uploaded_bytes = 0;
@@ -81,6 +91,10 @@ Response error_response(const Error& error);
 
 // `limit` and `after` of a list request. Error invalid_request naming the parameter.
 Result<std::int64_t> limit_param(const Request& request, std::int64_t fallback, std::int64_t max);
+// One that is a whole number of at least 0; nothing when it is not there. Error invalid_request naming it.
+Result<std::optional<std::int64_t>> count_param(const Request& request, const char* name);
+// Which batches of a list are meant. Error invalid_request naming the parameter.
+Result<BatchFilter> filter_params(const Request& request);
 
 // A blob from its beginning to its end.
 std::unique_ptr<ByteSource> whole_blob(asio::thread_pool& io, std::unique_ptr<BlobReader> reader);

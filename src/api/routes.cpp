@@ -18,6 +18,8 @@
 namespace penstock {
 namespace {
 
+constexpr std::int64_t kCountMax = 100'000'000'000;  // seconds too: 3,000 years
+
 // Who may ask. What says nothing is the administrators'.
 enum class Permission {
   admin,  // keys with that scope, and so on
@@ -102,7 +104,17 @@ constexpr std::array kRoutes = {
     Route{"DELETE", "/v1/organization/api_keys/{id}", Permission::admin, revoke_key},
     Route{"GET", "/healthz", Permission::open, health},
     Route{"GET", "/openapi.json", Permission::open, get_openapi},
+    Route{"GET", "/health", Permission::open, health},
+    Route{"GET", "/readyz", Permission::open, get_ready},
+    Route{"GET", "/ready", Permission::open, get_ready},
     Route{"GET", "/v1/whoami", Permission::any, get_whoami},
+    Route{"GET", "/v1/engines", Permission::monitor, list_engines},
+    Route{"GET", "/v1/workers", Permission::monitor, list_workers},
+    Route{"GET", "/v1/stats", Permission::monitor, get_stats},
+    Route{"GET", "/v1/events", Permission::batches, follow_topics},
+    Route{"GET", "/v1/settings", Permission::admin, list_settings},
+    Route{"GET", "/v1/jobs/history", Permission::batches, list_job_history},
+    Route{"GET", "/v1/jobs/stats", Permission::batches, get_job_stats},
     Route{"GET", "/", Permission::open, get_page},
     Route{"GET", "/favicon.svg", Permission::open, get_page},
     Route{"GET", "/assets/{name}", Permission::open, get_page},
@@ -453,6 +465,39 @@ Result<std::int64_t> limit_param(const Request& request, std::int64_t fallback, 
     return invalid_request(fmt::format("Invalid 'limit': expected an integer from 1 to {}.", max), "limit");
   }
   return value;
+}
+
+Result<std::optional<std::int64_t>> count_param(const Request& request, const char* name) {
+  const auto text = query_param(request.query, name);
+  if (!text) return std::optional<std::int64_t>();
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error != std::errc{} || end != text->data() + text->size() || value < 0 || value > kCountMax) {
+    return invalid_request(fmt::format("Invalid '{}': expected an integer from 0 to {}.", name, kCountMax), name);
+  }
+  return std::optional(value);
+}
+
+Result<BatchFilter> filter_params(const Request& request) {
+  BatchFilter filter;
+  if (const auto status = query_param(request.query, "status")) {
+    try {
+      filter.status = parse_batch_status(*status);
+    } catch (const std::invalid_argument&) {
+      return invalid_request(fmt::format("Invalid 'status': '{}' is no status of a batch.", *status), "status");
+    }
+  }
+  filter.model = query_param(request.query, "model");
+  filter.search = query_param(request.query, "search").value_or("");
+  for (const auto& [name, time] :
+       {std::pair("created_after", &BatchFilter::created_after), std::pair("start_date", &BatchFilter::created_after),
+        std::pair("created_before", &BatchFilter::created_before),
+        std::pair("end_date", &BatchFilter::created_before)}) {
+    const auto seconds = count_param(request, name);
+    if (!seconds) return seconds.error();
+    if (*seconds) filter.*time = Timestamp(std::chrono::seconds(**seconds));
+  }
+  return filter;
 }
 
 }  // namespace penstock

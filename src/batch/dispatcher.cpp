@@ -318,6 +318,7 @@ Task<> Dispatcher::attempt(std::unique_ptr<Custody> custody, Slot slot) {
   retry::Verdict verdict = retry::judge(std::move(answer), past, random, options_.retry, answers_);
   const bool answered = verdict.outcome && !verdict.outcome->failed;
   slot.report(verdict.sign, verdict.hold, answered ? work(verdict.outcome->usage) : 0);
+  if (verdict.outcome) slot.count(count, verdict.outcome->usage.output);
   line.pause = verdict.pause;
   if (!verdict.outcome) totals_.retries[static_cast<std::size_t>(verdict.reason)] += static_cast<std::int64_t>(count);
   if (count > 1) {
@@ -672,6 +673,14 @@ void Dispatcher::lose(const Spans& spans) {
 
 void Dispatcher::lose_all() {
   lose(held());
+}
+
+std::int64_t Dispatcher::waiting(const std::string& model) const {
+  std::size_t lines = 0;
+  const auto found = models_.find(model);
+  if (found == models_.end()) return 0;
+  for (const auto& [project, queue] : found->second.queues) lines += queue.lines.left();
+  return static_cast<std::int64_t>(lines);
 }
 
 std::set<BatchId> Dispatcher::batches() {

@@ -52,6 +52,8 @@ class Dispatcher {
   // else has claimed it.
   void lose_all();
   const Totals& totals() const { return totals_; }
+  // Lines of the model that are held here and were not sent yet.
+  std::int64_t waiting(const std::string& model) const;
   // Of which there are lines here, or something else is remembered.
   std::set<BatchId> batches();
   bool is_paused(const BatchId& id) const { return paused_.contains(id); }

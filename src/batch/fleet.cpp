@@ -3,6 +3,8 @@
 #include <boost/json.hpp>
 #include <iterator>
 
+#include <unistd.h>
+
 #include "base/log.h"
 
 namespace penstock {
@@ -18,7 +20,7 @@ struct Report {
   std::map<std::string, Pace> paces;  // by model
 };
 
-std::string to_json(const Report& report) {
+std::string to_json(const Report& report, const ProcessReport& process) {
   json::array served(report.engines.served.begin(), report.engines.served.end());
   json::object lost, paces;
   for (const auto& [model, trouble] : report.engines.lost) lost[model] = trouble;
@@ -31,7 +33,8 @@ std::string to_json(const Report& report) {
                                       {"lost", std::move(lost)},
                                       {"all_told", report.engines.all_told},
                                       {"one_ready", report.engines.one_ready},
-                                      {"paces", std::move(paces)}});
+                                      {"paces", std::move(paces)},
+                                      {"process", to_json(process)}});
 }
 
 // One that cannot be read, of another version perhaps, says nothing.
@@ -59,7 +62,71 @@ Report parse(const std::string& text) {
   return report;
 }
 
+std::string host_name() {
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+ProcessReport report_of(const Peer& peer) {
+  ProcessReport report;
+  report.id = peer.id;
+  report.is_worker = peer.is_worker;
+  report.last_seen_at = peer.seen_at;
+  boost::system::error_code error;
+  const json::value said = json::parse(peer.report, error);
+  const json::object* members = said.if_object();
+  if (const json::value* process = members ? members->if_contains("process") : nullptr) read(*process, report);
+  return report;
+}
+
 }  // namespace
+
+ProcessReport Fleet::own() const {
+  ProcessReport report;
+  report.id = options_.process;
+  report.is_worker = dispatcher_ != nullptr;
+  report.last_seen_at = clock_.now();
+  report.host = host_name();
+  report.version = PENSTOCK_VERSION;
+  report.pid = ::getpid();
+  report.started_at = started_at_;
+  report.is_draining = retired_;
+  report.is_disk_low = disk_low_;
+  for (const EngineNow& engine : engines_.now()) {
+    std::int64_t waiting = 0;
+    for (const std::string& model : engine.models) waiting += dispatcher_ ? dispatcher_->waiting(model) : 0;
+    report.engines.push_back({.name = engine.name,
+                              .is_managed = engine.is_managed,
+                              .is_shared = engine.is_shared,
+                              .models = engine.models,
+                              .state = std::string(to_string(engine.state)),
+                              .reason = std::string(engine.trouble),
+                              .slots = engine.slots,
+                              .slots_busy = engine.slots_busy,
+                              .waiting = waiting,
+                              .lines = engine.lines,
+                              .lines_per_second = engine.lines_per_second,
+                              .tokens_per_second = engine.tokens_per_second});
+  }
+  if (!dispatcher_) return report;
+  for (const auto& [model, totals] : dispatcher_->totals().models) {
+    report.lines += totals.completed + totals.failed;
+    report.failed += totals.failed;
+    report.usage += totals.tokens;
+  }
+  return report;
+}
+
+Task<std::vector<ProcessReport>> Fleet::processes() {
+  std::vector<ProcessReport> all = {own()};
+  if (!options_.shares) co_return all;
+  const auto peers = co_await db_.read([](Store& store) { return store.peers(); });
+  for (const Peer& peer : peers) {
+    if (peer.id != options_.process) all.push_back(report_of(peer));
+  }
+  co_return all;
+}
 
 Fleet::Fleet(asio::io_context& loop, Clock& clock, Db& db, Engines& engines, Estimator& estimator, Lifecycle& lifecycle,
              Dispatcher* dispatcher, Options options)
@@ -75,6 +142,7 @@ Fleet::Fleet(asio::io_context& loop, Clock& clock, Db& db, Engines& engines, Est
       tasks_(loop) {}
 
 Task<> Fleet::start() {
+  started_at_ = clock_.now();
   const Moment asked = clock_.monotonic();
   co_await db_.write([this](Store& store) {
     if (!options_.shares) store.bury_all();
@@ -122,7 +190,7 @@ Task<> Fleet::run() {
 
 Task<> Fleet::beat() {
   const Moment asked = clock_.monotonic();
-  const std::string report = to_json({engines_.report(), estimator_.own()});
+  const std::string report = to_json({engines_.report(), estimator_.own()}, own());
   std::vector<Peer> peers;
   const bool lives = co_await db_.write_at_once([&](Store& store) {
     const bool beats = store.beat(options_.process, report, clock_.now());

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "batch/lifecycle.h"
+#include "batch/process_report.h"
 
 namespace penstock {
 
@@ -43,6 +44,10 @@ class Fleet {
   // What other processes said: that batch has changed, or, when it is empty, anything may have.
   void heard(const std::string& batch);
   const Totals& totals() const { return totals_; }
+  // This process as it is now, and others as they were when they gave their last beats.
+  ProcessReport own() const;
+  Task<std::vector<ProcessReport>> processes();
+  void set_disk_low(bool low) { disk_low_ = low; }
   // It ends soon, and takes over nothing any more.
   void retire() { retired_ = true; }
   // What this process holds is free for others.
@@ -69,7 +74,8 @@ class Fleet {
   std::map<std::string, Seen> seen_;  // other processes
   std::vector<Peer> dead_;
   Totals totals_;
-  bool retired_ = false;
+  Timestamp started_at_{};
+  bool retired_ = false, disk_low_ = false;
   Event sooner_, looked_;
   TaskGroup tasks_;
 };

@@ -163,13 +163,16 @@ App::App(asio::io_context& loop, const Config& config)
                 .metrics = &metrics_,
                 .dispatcher = dispatcher_.get(),
                 .fleet = &fleet_,
+                .monitor = &monitor_,
                 .data = data_.path(),
                 .tracer = tracer_.get()},
       metrics_(services_),
+      monitor_(loop, services_),
       disk_(
           loop, clock_, io_, [this] { return disk_room(data_.path()); },
           [this](bool low) {
             services_.disk_low = low;
+            fleet_.set_disk_low(low);
             if (low) engines_.spare_disk();
             if (dispatcher_) dispatcher_->set_disk_low(low);
           }),

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "api/metrics_page.h"
+#include "api/monitor.h"
 #include "base/disk.h"
 #include "batch/fleet.h"
 #include "batch/swapper.h"
@@ -85,6 +86,7 @@ class App {
   Authenticator authenticator_;
   Services services_;
   MetricsPage metrics_;
+  Monitor monitor_;
   DiskWatch disk_;
   TaskGroup tasks_;
 };

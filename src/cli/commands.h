@@ -9,7 +9,8 @@
 namespace penstock {
 
 // Serves the API until SIGINT or SIGTERM; returns the exit code.
-int serve(const Config& config);
+// `settings`: the same, for people to look at.
+int serve(const Config& config, std::vector<ShownSetting> settings);
 
 // Runs what the servers of the same database have queued, until such a signal. Returns the exit code.
 int work(const Config& config);

@@ -459,6 +459,33 @@ Config load_config(const GivenFlags& flags, const std::optional<std::string>& fi
   return load(flags, file).first;
 }
 
+std::vector<ShownSetting> shown_settings(const GivenFlags& flags, const std::optional<std::string>& file) {
+  const auto [config, origins] = load(flags, file);
+  const auto source = [&, &from = origins](const std::string& key) -> std::string {
+    const auto it = from.find(key);
+    if (it == from.end()) return "default";
+    if (it->second.starts_with("environment ")) return "environment";
+    return it->second.starts_with("--") ? "flag" : "file";
+  };
+  std::vector<ShownSetting> shown;
+  for (const Setting& setting : all_settings()) {
+    const bool is_secret = setting.info.key == "engine_key" && !config.engine_key.empty();
+    shown.push_back(
+        {setting.info.key, is_secret ? "(hidden)" : setting.show(config), source(setting.info.key), setting.info.help});
+  }
+  // As `"name" = value`.
+  const auto value = [](const std::string& name, const std::string& line) {
+    return line.substr(quote(name).size() + 3);
+  };
+  for (const ModelConfig& model : config.models) {
+    shown.push_back({"models." + model.name, value(model.name, print_model(model)), source("models"), ""});
+  }
+  for (const SinkOptions& sink : config.sinks) {
+    shown.push_back({"sinks." + sink.name, value(sink.name, print_sink(sink)), source("sinks"), ""});
+  }
+  return shown;
+}
+
 std::string print_config(const GivenFlags& flags, const std::optional<std::string>& file) {
   const auto [config, origins] = load(flags, file);
   const auto origin = [&, &from = origins](const std::string& key) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "api/handlers.h"
 #include "cli/model_config.h"
 #include "delivery/sink.h"
 #include "model/types.h"
@@ -73,6 +74,9 @@ using GivenFlags = std::map<std::string, std::vector<std::string>>;
 // Reads all layers. `file`: the configuration file that was asked for; else penstock.toml in the working directory is
 // read if it is there. Throws UsageError: one line that names the key, where it came from, and what is allowed.
 Config load_config(const GivenFlags& flags, const std::optional<std::string>& file);
+
+// The same, setting by setting.
+std::vector<ShownSetting> shown_settings(const GivenFlags& flags, const std::optional<std::string>& file);
 
 // The result as a configuration file, each line with where its value came from. Secrets are left out.
 std::string print_config(const GivenFlags& flags, const std::optional<std::string>& file);

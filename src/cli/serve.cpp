@@ -5,6 +5,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/signal_set.hpp>
 
+#include "api/monitor.h"
 #include "api/routes.h"
 #include "base/log.h"
 #include "cli/app.h"
@@ -89,6 +90,7 @@ Task<> live_until_signal(App& app, HttpServer* server, HttpServer* scraped, Task
   }
   if (server) {
     if (!warning.empty()) log::warn("{}", warning);
+    tasks.keep("figures over time", app.services().clock, [&app] { return app.services().monitor->run(); });
     tasks.keep("http server", app.services().clock, [server] { return server->run(); });
     log::info("listening on port {}, data in {}", server->port(), app.data_path());
   } else {
@@ -109,10 +111,11 @@ Task<> live_until_signal(App& app, HttpServer* server, HttpServer* scraped, Task
 
 }  // namespace
 
-int serve(const Config& config) {
+int serve(const Config& config, std::vector<ShownSetting> settings) {
   asio::io_context loop(1);
   asio::signal_set signals(loop, SIGINT, SIGTERM);
   App app(loop, config);
+  app.services().settings = std::move(settings);
   HttpServer server(
       loop, app.services().clock,
       {.host = config.listen_host,

@@ -70,6 +70,8 @@ class Engine {
   virtual void spare_disk() {}
   // It has failed to start several times in a row, and is not expected to serve.
   virtual bool hopeless() const { return false; }
+  // It is a program that we start; else it is somewhere, and we call it.
+  virtual bool is_managed() const { return false; }
   // It loads, and nothing has gone wrong yet.
   virtual bool starting() const { return false; }
 };

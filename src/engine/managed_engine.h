@@ -41,6 +41,7 @@ class ManagedEngine : public Engine {
   const std::vector<std::string>& models() const override { return models_; }
   const std::string& trouble() const override { return trouble_; }
   bool hopeless() const override;
+  bool is_managed() const override { return true; }
   bool starting() const override;
   void spare_disk() override {
     if (prefix_slots_) prefix_slots_->forget_all();

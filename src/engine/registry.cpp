@@ -15,6 +15,8 @@ constexpr double kWeight = 1.0 / 32;                      // of a line among the
 constexpr double kFaster = 1.5;                           // at least so many times: what engines take varies
 constexpr Millis kLookAgain{250}, kLookAgainShared{100};  // at an engine's load
 
+constexpr std::string_view kDenied = "it refuses our key";
+
 EngineState state_of(const Engine& engine) {
   if (engine.ready()) return EngineState::ready;
   if (engine.hopeless()) return EngineState::failed;
@@ -86,6 +88,14 @@ void Slot::report(Sign sign, Millis hold, double work) {
     engines_->line_work_.add(work);
   }
   item.concurrency.answered(request_, sign, work, now);
+}
+
+void Slot::count(std::size_t lines, std::int64_t tokens) {
+  auto& item = engines_->items_[number_];
+  const Moment now = engines_->clock_.monotonic();
+  item.lines += static_cast<std::int64_t>(lines);
+  item.line_rate.add(static_cast<double>(lines), now);
+  item.token_rate.add(static_cast<double>(tokens), now);
 }
 
 Task<bool> Slot::alone(std::string model) {
@@ -260,13 +270,23 @@ EngineReport Engines::report() const {
 }
 
 std::vector<EngineNow> Engines::now() const {
+  const Moment now = clock_.monotonic();
   std::vector<EngineNow> all;
   for (const Item& item : items_) {
     const EngineState state = state_of(*item.engine);
     all.push_back({.name = item.engine->name(),
                    .state = state,
                    .slots = state == EngineState::ready ? item.concurrency.size() : 0,
-                   .slots_busy = item.concurrency.under_way()});
+                   .slots_busy = item.concurrency.under_way(),
+                   .is_managed = item.engine->is_managed(),
+                   .is_shared = item.concurrency.is_shared(),
+                   .models = item.engine->models(),
+                   .trouble = state != EngineState::ready ? std::string_view(item.engine->trouble())
+                              : item.denied               ? kDenied
+                                                          : std::string_view(),
+                   .lines = item.lines,
+                   .lines_per_second = item.line_rate.at(now),
+                   .tokens_per_second = item.token_rate.at(now)});
   }
   return all;
 }
@@ -309,8 +329,8 @@ std::vector<std::string> Engines::troubles() const {
   std::vector<std::string> all;
   for (const Item& item : items_) {
     if (item.engine->ready() ? !item.denied : item.engine->trouble().empty()) continue;
-    all.push_back(
-        fmt::format("engine {}: {}", item.engine->name(), item.denied ? "it refuses our key" : item.engine->trouble()));
+    all.push_back(fmt::format("engine {}: {}", item.engine->name(),
+                              item.denied ? kDenied : std::string_view(item.engine->trouble())));
   }
   return all;
 }

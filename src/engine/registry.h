@@ -5,6 +5,7 @@
 #include <set>
 
 #include "engine/concurrency.h"
+#include "engine/rate.h"
 
 namespace penstock {
 
@@ -26,6 +27,11 @@ struct EngineNow {
   const std::string& name;
   EngineState state{};
   int slots = 0, slots_busy = 0;  // slots: requests that it is given at a time, 0 while it is not ready
+  bool is_managed = false, is_shared = false;
+  const std::vector<std::string>& models;
+  std::string_view trouble;                            // what is wrong, in words; empty when nothing is
+  std::int64_t lines = 0;                              // answered since the start
+  double lines_per_second = 0, tokens_per_second = 0;  // tokens: of answers
 };
 
 // The right to have one request under way at an engine. Giving it up frees the slot.
@@ -44,6 +50,8 @@ class Slot {
   // What came of the request, and what work it was; see Concurrency::answered(). The engine takes no further one for as
   // long as `hold`.
   void report(Sign sign, Millis hold, double work = 0);
+  // So many lines have their outcome by the request, with so many tokens of answers.
+  void count(std::size_t lines, std::int64_t tokens);
   // Of a slot from acquire_alone(): returns when the engine has nothing else under way. False when it no longer serves
   // the model.
   Task<bool> alone(std::string model);
@@ -145,6 +153,8 @@ class Engines {
     Moment held_until{};
     bool was_ready = false, denied = false;
     bool alone = false;  // a slot is all that it gives
+    std::int64_t lines = 0;
+    Rate line_rate = {}, token_rate = {};
   };
   void look_again();
   // Follows what the engine tells of its load while it has work of ours.

@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <limits>
+#include <map>
 #include <span>
 
 #include "base/error.h"
@@ -37,6 +38,24 @@ struct EndedUpload {
 struct QueueLimits {
   std::int64_t depth = 20;                // unfinished batches
   std::int64_t queued_total = 1'000'000;  // lines still to do, over all unfinished batches
+};
+
+// Which batches of a project are meant. Nothing: all.
+struct BatchFilter {
+  std::optional<BatchStatus> status;  // as people see it: one that waits is `validating`
+  std::optional<std::string> model;
+  std::optional<Timestamp> created_after, created_before;  // from then on; before then
+  std::string search;                                      // in its id or its metadata, whatever the case of letters
+};
+
+// Sums over batches of one status and model.
+struct BatchTotals {
+  BatchStatus status{};
+  std::string model;  // empty: not known
+  std::int64_t batches = 0;
+  Counts counts;
+  Usage usage;
+  double seconds = 0;  // from their creations to their ends, of those that have completed
 };
 
 // A create that its client may send again without its being done again.
@@ -91,6 +110,7 @@ struct Peer {
   std::int64_t beats = 0;
   bool is_worker = false;
   std::string report;
+  Timestamp seen_at{};  // when it gave its last beat, by its own clock
 };
 
 // What a batch was when it ended; see Store::finish_batch().
@@ -206,8 +226,13 @@ class Store {
   std::optional<Batch> find_batch(const BatchId& id);
   // The same of one that is this project's, for who has the id from a client.
   std::optional<Batch> find_batch(const ProjectId& project, const BatchId& id);
-  // Newest first. Error not_found when `after` is unknown.
-  Result<Page<Batch>> list_batches(const ProjectId& project, const std::optional<BatchId>& after, std::int64_t limit);
+  // Newest first. Error not_found when `after` is unknown. `skip`: so many of the first ones are left out.
+  Result<Page<Batch>> list_batches(const ProjectId& project, const std::optional<BatchId>& after, std::int64_t limit,
+                                   const BatchFilter& filter = {}, std::int64_t skip = 0);
+  // Of what there is some.
+  std::vector<BatchTotals> batch_totals(const ProjectId& project, const BatchFilter& filter);
+  // How many were created in each hour from `since` on, by its number; 0 is the first.
+  std::map<std::int64_t, std::int64_t> created_by_hour(const ProjectId& project, Timestamp since);
   // Inserts `batch`, which has an id, a project and a time of creation, to run those lines of `id`, of that project,
   // again that have no good answer; all else is as it was there. Error not_found, quota_exceeded, queue_full, or
   // conflict saying why there is nothing to run.

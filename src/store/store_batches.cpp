@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <limits>
+#include <map>
 #include <stdexcept>
 
 #include "model/wire.h"
@@ -18,7 +19,7 @@ struct StatusTime {
   const char* column;
   std::optional<Timestamp> Batch::*member;
 };
-constexpr StatusTime kStatusTimes[] = {
+constexpr StatusTime kOfTimes[] = {
     {BatchStatus::in_progress, "in_progress_ms", &Batch::in_progress_at},
     {BatchStatus::finalizing, "finalizing_ms", &Batch::finalizing_at},
     {BatchStatus::completed, "completed_ms", &Batch::completed_at},
@@ -30,7 +31,7 @@ constexpr StatusTime kStatusTimes[] = {
 
 // The column that tells since when a batch has that status.
 const char* time_column(BatchStatus status) {
-  for (const StatusTime& time : kStatusTimes) {
+  for (const StatusTime& time : kOfTimes) {
     if (time.status == status) return time.column;
   }
   throw std::logic_error("no batch becomes validating");
@@ -68,7 +69,7 @@ Batch read_batch(const sql::Row& row) {
   if (auto id = text_at(row, column++)) batch.error_file_id = FileId{std::move(*id)};
   batch.created_at = from_ms(row.integer(column++));
   batch.expires_at = from_ms(row.integer(column++));
-  for (const StatusTime& time : kStatusTimes) batch.*time.member = time_at(row, column++);
+  for (const StatusTime& time : kOfTimes) batch.*time.member = time_at(row, column++);
   batch.paused_at = time_at(row, column++);
   batch.driver = text_at(row, column++);
   batch.project.value = row.text(column++);
@@ -108,6 +109,45 @@ std::vector<Batch> select_batches(sql::Connection& sql, std::string_view rest,
   }
   return batches;
 }
+
+// Text that LIKE takes as it stands, within what the columns hold: in JSON some characters are escaped.
+std::string like(std::string_view text) {
+  const std::string json = wire::quoted(text);
+  std::string pattern = "%";
+  for (const char c : std::string_view(json).substr(1, json.size() - 2)) {
+    if (c == '%' || c == '_' || c == '!') pattern += '!';
+    pattern += c;
+  }
+  return pattern + "%";
+}
+
+// Of a row of `batches`: that it is of the project $1 and as a filter says, which gives $2 to $5.
+struct Condition {
+  explicit Condition(const BatchFilter& filter)
+      : model(value_of(filter.model)),
+        after(value_of(filter.created_after)),
+        before(value_of(filter.created_before)),
+        pattern(filter.search.empty() ? std::nullopt : std::optional(like(filter.search))),
+        search(value_of(pattern)) {
+    text =
+        "project = $1 AND (CAST($2 AS TEXT) IS NULL OR model = $2) AND (CAST($3 AS BIGINT) IS NULL OR created_ms >= $3)"
+        " AND (CAST($4 AS BIGINT) IS NULL OR created_ms < $4)"
+        " AND (CAST($5 AS TEXT) IS NULL OR LOWER(id) LIKE LOWER($5) ESCAPE '!' OR LOWER(metadata) LIKE LOWER($5)"
+        " ESCAPE '!')";
+    if (!filter.status) return;
+    if (*filter.status == BatchStatus::validating) {
+      text += " AND (status = 'validating' OR (status = 'in_progress' AND in_progress_ms IS NULL))";
+    } else {
+      text += fmt::format(" AND status = '{}'", to_string(*filter.status));
+      if (*filter.status == BatchStatus::in_progress) text += " AND in_progress_ms IS NOT NULL";
+    }
+  }
+
+  std::string text;
+  sql::Value model, after, before;
+  std::optional<std::string> pattern;
+  sql::Value search;
+};
 
 }  // namespace
 
@@ -169,7 +209,7 @@ std::optional<Batch> Store::find_batch(const ProjectId& project, const BatchId& 
 }
 
 Result<Page<Batch>> Store::list_batches(const ProjectId& project, const std::optional<BatchId>& after,
-                                        std::int64_t limit) {
+                                        std::int64_t limit, const BatchFilter& filter, std::int64_t skip) {
   std::int64_t position = std::numeric_limits<std::int64_t>::max();
   if (after) {
     bool known = false;
@@ -180,12 +220,64 @@ Result<Page<Batch>> Store::list_batches(const ProjectId& project, const std::opt
                  });
     if (!known) return no_such_batch(*after, "after");
   }
+  const Condition condition(filter);
   Page<Batch> page;
-  page.items = select_batches(sql_, "project = $3 AND seq < $1 ORDER BY seq DESC LIMIT $2",
-                              {position, limit + 1, project.value});
+  page.items = select_batches(
+      sql_, fmt::format("{} AND seq < $6 ORDER BY seq DESC LIMIT $7 OFFSET $8", condition.text),
+      {project.value, condition.model, condition.after, condition.before, condition.search, position, limit + 1, skip});
   page.has_more = static_cast<std::int64_t>(page.items.size()) > limit;
   if (page.has_more) page.items.pop_back();
   return page;
+}
+
+std::vector<BatchTotals> Store::batch_totals(const ProjectId& project, const BatchFilter& filter) {
+  std::map<std::pair<BatchStatus, std::string>, BatchTotals> all;
+  const Condition condition(filter);
+  const auto sums = [&](const std::string& columns, const std::string& from) {
+    sql_.execute(fmt::format("SELECT {} FROM {} WHERE {} GROUP BY 1, 2", columns, from, condition.text),
+                 {project.value, condition.model, condition.after, condition.before, condition.search},
+                 [&](const sql::Row& row) {
+                   const BatchStatus status = parse_batch_status(row.text(0));
+                   const std::string model = text_at(row, 1).value_or("");
+                   BatchTotals& totals = all[{status, model}];
+                   totals.status = status;
+                   totals.model = model;
+                   totals.batches += row.integer(2);
+                   totals.counts.total += row.integer(3);
+                   totals.counts.completed += row.integer(4);
+                   totals.counts.failed += row.integer(5);
+                   totals.usage += Usage{row.integer(6), row.integer(7), row.integer(8), row.integer(9)};
+                   totals.seconds += static_cast<double>(row.integer(10)) / 1e3;
+                 });
+  };
+  // PostgreSQL sums to another type: hence the casts.
+  constexpr const char* kOf =
+      "CASE WHEN status = 'in_progress' AND in_progress_ms IS NULL THEN 'validating' ELSE status END, model";
+  sums(fmt::format("{}, COUNT(*), CAST(SUM(total) AS BIGINT), CAST(SUM(completed) AS BIGINT), CAST(SUM(failed) AS "
+                   "BIGINT), CAST(SUM(input_tokens) AS BIGINT), CAST(SUM(cached_tokens) AS BIGINT), "
+                   "CAST(SUM(output_tokens) AS BIGINT), CAST(SUM(reasoning_tokens) AS BIGINT), "
+                   "CAST(COALESCE(SUM(completed_ms - created_ms), 0) AS BIGINT)",
+                   kOf),
+       "batches");
+  // What is done of those that go on.
+  sums(fmt::format("{}, CAST(0 AS BIGINT), CAST(0 AS BIGINT), CAST(SUM(s.completed) AS BIGINT), CAST(SUM(s.failed) AS "
+                   "BIGINT), CAST(SUM(s.input_tokens) AS BIGINT), CAST(SUM(s.cached_tokens) AS BIGINT), "
+                   "CAST(SUM(s.output_tokens) AS BIGINT), CAST(SUM(s.reasoning_tokens) AS BIGINT), CAST(0 AS BIGINT)",
+                   kOf),
+       "batches JOIN (SELECT batch_seq, SUM(completed) AS completed, SUM(failed) AS failed, SUM(input_tokens) AS "
+       "input_tokens, SUM(cached_tokens) AS cached_tokens, SUM(output_tokens) AS output_tokens, SUM(reasoning_tokens) "
+       "AS reasoning_tokens FROM spans GROUP BY batch_seq) s ON s.batch_seq = seq");
+  std::vector<BatchTotals> totals;
+  for (auto& [of, one] : all) totals.push_back(std::move(one));
+  return totals;
+}
+
+std::map<std::int64_t, std::int64_t> Store::created_by_hour(const ProjectId& project, Timestamp since) {
+  std::map<std::int64_t, std::int64_t> counts;
+  sql_.execute(
+      "SELECT (created_ms - $2) / 3600000, COUNT(*) FROM batches WHERE project = $1 AND created_ms >= $2 GROUP BY 1",
+      {project.value, to_ms(since)}, [&](const sql::Row& row) { counts[row.integer(0)] = row.integer(1); });
+  return counts;
 }
 
 bool Store::drives(const std::string& process, const BatchId& id) {

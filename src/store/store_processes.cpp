@@ -27,8 +27,8 @@ bool Store::lives(const std::string& process) {
 std::vector<Peer> Store::peers() {
   std::vector<Peer> all;
   sql_.execute(
-      "SELECT id, beats, is_worker, report FROM processes WHERE alive = 1 ORDER BY id", {}, [&](const sql::Row& row) {
-        all.push_back({std::string(row.text(0)), row.integer(1), row.integer(2) != 0, std::string(row.text(3))});
+      "SELECT id, beats, is_worker, report, seen_ms FROM processes WHERE alive = 1 ORDER BY id", {}, [&](const sql::Row& row) {
+        all.push_back({std::string(row.text(0)), row.integer(1), row.integer(2) != 0, std::string(row.text(3)), from_ms(row.integer(4))});
       });
   return all;
 }

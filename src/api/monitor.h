@@ -1,0 +1,49 @@
+#pragma once
+#include <map>
+#include <optional>
+
+#include "api/handlers.h"
+#include "api/history.h"
+
+namespace penstock {
+
+// What people watch while it changes: the processes, their engines, figures over time, and for followers what they
+// follow. Loop thread only; `services` outlives it.
+class Monitor {
+ public:
+  Monitor(asio::io_context& loop, Services& services) : loop_(loop), services_(services) {}
+
+  // Notes the figures of each step, until cancelled.
+  Task<> run();
+  const History& history() const { return history_; }
+
+  // What a handler answers to such a query, as it was within the last second: followers of the same thing have it made
+  // once. Empty when that is an error. The caller is one who may.
+  using Handler = Task<Response> (*)(Context&);
+  Task<std::string> snapshot(Handler handler, std::string query, Principal caller);
+
+  // Why this server is not ready, in words; asked anew once a second. Nothing is wrong when there is nothing.
+  Task<std::vector<std::string>> troubles();
+
+ private:
+  struct Snapshot {
+    explicit Snapshot(asio::io_context& loop) : made(loop) {}
+    std::optional<Moment> made_at;
+    bool is_being_made = false;
+    std::string json;
+    Event made;
+  };
+  Task<> look();
+
+  asio::io_context& loop_;
+  Services& services_;
+  History history_;
+  std::map<std::pair<Handler, ProjectId>, std::shared_ptr<Snapshot>> snapshots_;
+  std::vector<std::string> troubles_;
+  std::optional<Moment> asked_at_;
+};
+
+// A list of figures, as GET /v1/stats has them. Blocks for a while where they are many.
+std::string to_json(const std::vector<Figures>& points, std::chrono::seconds step);
+
+}  // namespace penstock
