@@ -9,8 +9,9 @@ export const count = (value: number) => kNumber.format(value);
 /** 12.3K */
 export const short = (value: number) => kShort.format(value);
 
-/** 0.4, 12, 1,234: as many digits as say something. */
+/** 0.04, 0.4, 12, 1,234: as many digits as say something. */
 export function rate(value: number): string {
+  if (value < 0.1) return String(Math.round(value * 100) / 100);
   return value < 10 ? String(Math.round(value * 10) / 10) : count(Math.round(value));
 }
 

@@ -139,7 +139,8 @@ export interface BatchLine {
   index: number;
   custom_id: string;
   status: "completed" | "failed" | "pending";
-  request: { method: string; url: string; body: unknown };
+  /** Null once the input file is gone. */
+  request: { method: string; url: string; body: unknown } | null;
   response: LineResponse | null;
   error: LineError | null;
   /** A body was left out since it is long. */

@@ -17,11 +17,16 @@ export function LineStatusBadge({ status }: { status: BatchLine["status"] }) {
   return <Badge tone={tone}>{text}</Badge>;
 }
 
+function Gone() {
+  return <p class="faint">The input file is not there any more.</p>;
+}
+
 function TooLong() {
   return <p class="notice">It is too long to be shown here. The batch's files have it.</p>;
 }
 
 function Request({ request }: { request: BatchLine["request"] }) {
+  if (request === null) return <Gone />;
   if (request.body === null) return <TooLong />;
   return (
     <>
@@ -90,7 +95,8 @@ export function LineView({ line, onClose }: { line: BatchLine; onClose: () => vo
   return (
     <Dialog title={line.custom_id} isWide onClose={onClose}>
       <p class="faint">
-        <LineStatusBadge status={line.status} /> Line {count(line.index + 1)} of its file · {line.request.method} {line.request.url}
+        <LineStatusBadge status={line.status} /> Line {count(line.index + 1)} of its file
+        {line.request && ` · ${line.request.method} ${line.request.url}`}
       </p>
       <div class="sides">
         <section class="stack" aria-label="Request">

@@ -53,7 +53,7 @@ function columns(open: (line: BatchLine) => void): Column<BatchLine>[] {
     {
       title: "Request",
       isWide: true,
-      cell: ({ request }) => <span class="cut">{messagesOf(request.body).at(-1)?.text}</span>,
+      cell: ({ request }) => <span class="cut">{messagesOf(request?.body).at(-1)?.text}</span>,
     },
     {
       title: "Answer",
@@ -86,6 +86,11 @@ export function Lines({ batch }: { batch: Batch }) {
   useEffect(() => {
     if (rows !== undefined) reload();
   }, [isEnded]);
+  // A search looks through some lines at a time, and may have found none among those.
+  const isSearching = rows?.length === 0 && hasMore && error === undefined;
+  useEffect(() => {
+    if (isSearching && !isLoading) more();
+  }, [isSearching, isLoading]);
   const isFiltered = status !== "all" || search !== "";
   return (
     <section class="stack" aria-label="Lines">
@@ -99,8 +104,8 @@ export function Lines({ batch }: { batch: Batch }) {
         )}
       </div>
       {error !== undefined && <Failure message={error} retry={reload} />}
-      {rows === undefined && error === undefined && <Loading />}
-      {rows && rows.length === 0 && (
+      {((rows === undefined && error === undefined) || isSearching) && <Loading />}
+      {rows && rows.length === 0 && !isSearching && (
         <Empty title={isFiltered ? "No such lines" : "No lines"}>
           {isFiltered ? <p>Choose others above.</p> : <p>They are here when the file has been checked.</p>}
         </Empty>
