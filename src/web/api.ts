@@ -1,4 +1,4 @@
-import type { Batch, BatchLine, Comparison, File_, List, Principal, Priority, Queue } from "./types";
+import type { Batch, BatchLine, Comparison, File_, List, Principal, Priority, Queue, Totals } from "./types";
 import { forget, key, lock } from "./session";
 
 /** An answer that is not a 2xx; its message is the server's own. */
@@ -131,6 +131,7 @@ export const getQueue = (signal?: AbortSignal) => get<Queue>("/v1/queue", {}, si
 export const listFiles = (query: Query, signal?: AbortSignal) => get<List<File_>>("/v1/files", query, signal);
 export const listBatches = (query: BatchFilter & { after?: string; limit?: number }, signal?: AbortSignal) =>
   get<List<Batch>>("/v1/batches", query, signal);
+export const getTotals = (filter: BatchFilter, signal?: AbortSignal) => get<Totals>("/v1/jobs/stats", filter, signal);
 export const getBatch = (id: string, signal?: AbortSignal) => get<Batch>(`/v1/batches/${id}`, {}, signal);
 export const createBatch = (batch: NewBatch) => post<Batch>("/v1/batches", batch);
 export const setPriority = (id: string, priority: Priority) => post<Batch>(`/v1/batches/${id}`, { priority });

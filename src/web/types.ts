@@ -220,3 +220,18 @@ export interface Point {
   slots: number;
   slots_busy: number;
 }
+
+/** Sums over batches. */
+export interface Totals {
+  total_jobs: number;
+  /** Of those that were completed or failed, from 0 to 1. */
+  success_rate: number;
+  /** In seconds, of those that were completed. */
+  avg_duration: number;
+  total_requests: number;
+  completed_requests: number;
+  failed_requests: number;
+  input_tokens: number;
+  cached_tokens: number;
+  output_tokens: number;
+}

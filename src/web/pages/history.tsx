@@ -1,14 +1,16 @@
 import { useEffect, useState } from "preact/hooks";
-import { type BatchFilter, listBatches } from "../api";
+import { type BatchFilter, getTotals, listBatches } from "../api";
 import { endedAt, kStatusNames, runTime } from "../batch";
 import { BatchLink, BatchProgress, BatchStatusBadge } from "../components/batch_bits";
 import { Empty, Failure, Loading } from "../components/empty";
 import { Heading } from "../components/layout";
+import { Stat, Stats } from "../components/stat";
 import { type Column, More, Table } from "../components/table";
 import { Time, useNow } from "../components/time";
 import { useTopics } from "../events";
-import { duration, short } from "../format";
+import { count, duration, percent, short } from "../format";
 import { usePages } from "../list";
+import { useLoaded } from "../loaded";
 import { href, setQuery, useRoute, useTitle } from "../router";
 import type { Batch } from "../types";
 
@@ -107,6 +109,30 @@ function columns(now: number, chosen: string[], choose: (id: string) => void): C
   ];
 }
 
+/** Over all batches that the filter lets through; `news` changes when there may be others. */
+function Figures({ filter, news }: { filter: BatchFilter; news: string }) {
+  const { value, reload } = useLoaded((signal) => getTotals(filter, signal), JSON.stringify(filter));
+  useEffect(() => {
+    if (value) reload();
+  }, [news]);
+  if (!value) return null;
+  return (
+    <Stats>
+      <Stat name="Batches" note={value.total_jobs > 0 && `${percent(value.success_rate, 1)} of the ended completed`}>
+        {count(value.total_jobs)}
+      </Stat>
+      <Stat name="Lines" note={value.failed_requests > 0 && `${count(value.failed_requests)} failed`}>
+        {count(value.total_requests)}
+      </Stat>
+      <Stat name="Input tokens" note={`${percent(value.cached_tokens, value.input_tokens)} from the cache`}>
+        {short(value.input_tokens)}
+      </Stat>
+      <Stat name="Output tokens">{short(value.output_tokens)}</Stat>
+      <Stat name="Took on average">{value.avg_duration > 0 ? duration(value.avg_duration) : "–"}</Stat>
+    </Stats>
+  );
+}
+
 /** The rows as they are now; in a list of all, with those that are new. */
 function refreshed(rows: Batch[], newest: Batch[], isFiltered: boolean): Batch[] {
   const known = new Set(rows.map(({ id }) => id));
@@ -143,6 +169,7 @@ export function HistoryPage() {
         )}
       </Heading>
       <Filters status={query.get("status") ?? ""} />
+      <Figures filter={filter} news={JSON.stringify(batches?.data.map(({ id, status }) => [id, status]))} />
       {error !== undefined && <Failure message={error} retry={reload} />}
       {shown === undefined && error === undefined && <Loading />}
       {shown && shown.length === 0 && (
