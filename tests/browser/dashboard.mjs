@@ -111,7 +111,11 @@ const scenarios = {
     await page.getByLabel("Id or metadata contains").fill(id);
     await page.getByRole("row").nth(2).waitFor({ state: "detached" });
     await row(page, "1 failed").waitFor();
-    await page.getByLabel("Id or metadata contains").fill("");
+  },
+
+  /** Compares the two newest batches, of which the lines with that custom_id differ. */
+  async compare(page, customId) {
+    await menu(page, "History").click();
     const choices = page.getByRole("checkbox", { name: /^Choose batch_/ });
     await choices.nth(1).check();
     await choices.nth(0).check();
