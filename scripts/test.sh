@@ -55,7 +55,7 @@ step build-release 'Building Penstock and its unit tests' cmake --build --preset
 check 'unit tests' "$venv/bin/python" tests/services.py run postgres s3 moto toxiproxy -- \
   ctest --test-dir build/release --output-on-failure --no-tests=error -L unit
 check 'include order' "$venv/bin/python" tests/include_order_test.py src
-check 'types of the dashboard' npm --prefix src/web run --silent check
+check 'types and words of the dashboard' npm --prefix src/web run --silent check
 check 'the page on reliability names its tests' "$venv/bin/python" tests/docs_test.py
 check 'what deploys it fits the program' "$venv/bin/python" -m pytest -q -rs tests/deploy_test.py
 e2e=("$venv/bin/python" -m pytest -rs tests/e2e)
