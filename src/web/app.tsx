@@ -23,7 +23,8 @@ export async function enter(): Promise<void> {
 function CurrentPage() {
   const principal = usePrincipal();
   const [path] = useRoute().path;
-  const page = path === undefined ? kPages.find(({ needs }) => may(principal, needs)) : kPages.find((one) => one.path === path);
+  const first = kPages.find(({ needs }) => may(principal, needs)) ?? kPages[0];
+  const page = path === undefined ? first : kPages.find((one) => one.path === path);
   if (!page) return <Empty title="There is no such page">Choose another one from the menu.</Empty>;
   if (!may(principal, page.needs)) {
     return <Empty title="Your key does not open this page">It needs the scope “{page.needs}”. Ask whoever made the key.</Empty>;
