@@ -10,7 +10,7 @@ namespace {
 
 using Events = std::vector<std::pair<std::string, std::string>>;
 
-TEST(EventParser, TakesEventsApartHoweverTheyAreCut) {
+TEST(EventParserTest, TakesEventsApartHoweverTheyAreCut) {
   const std::string text =
       ": keep-alive\n\nevent: queue\ndata: {\"a\":1}\n\ndata: one\r\ndata:two\r\n\r\nid: 7\nevent: nothing\n\n";
   const Events expected = {{"queue", "{\"a\":1}"}, {"", "one\ntwo"}};
@@ -22,7 +22,7 @@ TEST(EventParser, TakesEventsApartHoweverTheyAreCut) {
   }
 }
 
-TEST(EventParser, AnEventThatBrokeOffIsNoPartOfTheNextStream) {
+TEST(EventParserTest, AnEventThatBrokeOffIsNoPartOfTheNextStream) {
   Events seen;
   EventParser parser([&](std::string_view event, std::string_view data) { seen.emplace_back(event, data); });
   parser.add("event: old\ndata: half\nda");

@@ -183,7 +183,11 @@ Task<int> fetch(Session& session, const ClientOptions& options) {
   }
   const fs::path errors = errors_path(*options.output, options.errors);
   co_await fetch_files(session.server, batch, *options.output, errors);
-  fmt::print(stderr, "{}", summary(batch, end_of(batch), errors.string()));
+  if (options.json) {
+    print_json(object);
+  } else {
+    fmt::print(stderr, "{}", summary(batch, end_of(batch), errors.string()));
+  }
   co_return exit_code_of(batch);
 }
 

@@ -12,10 +12,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Profile : public ::testing::Test {
+class ProfileTest : public ::testing::Test {
  protected:
-  Profile() { fs::create_directories(folder_); }
-  ~Profile() override { fs::remove_all(folder_); }
+  ProfileTest() { fs::create_directories(folder_); }
+  ~ProfileTest() override { fs::remove_all(folder_); }
 
   std::string write(const std::string& name, const std::string& text, mode_t mode = 0600) {
     const std::string path = folder_ / name;
@@ -41,14 +41,14 @@ class Profile : public ::testing::Test {
   const fs::path folder_ = fs::path(::testing::TempDir()) / ("penstock_profile_" + std::to_string(::getpid()));
 };
 
-TEST_F(Profile, WithoutAnyTheServerIsOnThisMachine) {
+TEST_F(ProfileTest, WithoutAnyTheServerIsOnThisMachine) {
   const Target target = find(std::nullopt, std::nullopt);
   EXPECT_EQ(target.url, "http://127.0.0.1:4080");
   EXPECT_EQ(target.key, "");
   EXPECT_EQ(find(std::nullopt, std::nullopt, {{"API_KEY", "k"}, {"URL", ""}}).key, "k");
 }
 
-TEST_F(Profile, TheFirstThatSaysItWins) {
+TEST_F(ProfileTest, TheFirstThatSaysItWins) {
   write("config.toml",
         "[profiles.a]\nurl = 'http://a'\n[profiles.b]\nurl = 'http://b'\n[profiles.default]\nurl = 'http://d'\n");
   std::map<std::string, std::string> environment{{"PROFILE", "a"}};
@@ -60,14 +60,14 @@ TEST_F(Profile, TheFirstThatSaysItWins) {
   EXPECT_EQ(find("http://u", std::nullopt, environment).url, "http://u");
 }
 
-TEST_F(Profile, AKeyGoesToTheServerOfItsProfileAlone) {
+TEST_F(ProfileTest, AKeyGoesToTheServerOfItsProfileAlone) {
   write("config.toml", "[profiles.default]\nurl = 'http://d'\nkey = 'secret'\n");
   EXPECT_EQ(find(std::nullopt, std::nullopt, {{"API_KEY", "other"}}).key, "secret");
   EXPECT_EQ(find("http://u", std::nullopt).key, "");
   EXPECT_EQ(find("http://u", std::nullopt, {{"API_KEY", "other"}}).key, "other");
 }
 
-TEST_F(Profile, NamesOfFilesStartAtItsOwn) {
+TEST_F(ProfileTest, NamesOfFilesStartAtItsOwn) {
   write("the.key", "secret\n");
   write("config.toml", "[profiles.a]\nurl = 'https://a/v1'\nkey_file = 'the.key'\nca_file = '/etc/ca.pem'\n", 0644);
   const Target target = find(std::nullopt, "a");
@@ -76,7 +76,7 @@ TEST_F(Profile, NamesOfFilesStartAtItsOwn) {
   EXPECT_EQ(target.endpoint.base_path, "");
 }
 
-TEST_F(Profile, WhatOthersCanReadHoldsNoKey) {
+TEST_F(ProfileTest, WhatOthersCanReadHoldsNoKey) {
   const std::string file = write("config.toml", "[profiles.a]\nurl = 'http://a'\nkey = 'secret'\n", 0640);
   EXPECT_EQ(refusal("a"), file + " holds a key, and others can read it: chmod 600 " + file);
   write("config.toml", "[profiles.a]\nurl = 'http://a'\nkey_file = 'the.key'\n", 0644);
@@ -84,7 +84,7 @@ TEST_F(Profile, WhatOthersCanReadHoldsNoKey) {
   EXPECT_EQ(refusal("a"), key + " holds a key, and others can read it: chmod 600 " + key);
 }
 
-TEST_F(Profile, RefusalsSayWhatIsWrong) {
+TEST_F(ProfileTest, RefusalsSayWhatIsWrong) {
   const std::string file = folder_ / "config.toml";
   EXPECT_EQ(refusal("a"), "there is no profile 'a': " + file + " has no [profiles.a]");
   const std::pair<const char*, std::string> cases[] = {

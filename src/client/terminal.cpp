@@ -56,7 +56,7 @@ void FullScreen::draw(const std::vector<Line>& lines) const {
   std::string out = "\x1b[H";
   for (std::size_t i = 0; i < std::min(room.rows, lines.size()); ++i) {
     const std::string_view text = cut(lines[i].text, room.columns);
-    out += fmt::format("{}{}{}{}\x1b[K", i > 0 ? "\r\n" : "", lines[i].bold ? "\x1b[1m" : "", text,
+    out += fmt::format("{}{}{}{}\x1b[K", i > 0 ? "\n" : "", lines[i].bold ? "\x1b[1m" : "", text,
                        lines[i].bold ? "\x1b[0m" : "");
   }
   write(out + "\x1b[J");

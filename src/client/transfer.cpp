@@ -59,7 +59,7 @@ class FormSource : public ByteSource {
       : in_(path, std::ios::binary),
         size_(fs::file_size(path)),
         progress_(clock, fmt::format("uploading {}", path), size_) {
-    if (!in_) throw std::system_error(errno, std::generic_category(), "cannot read " + path);
+    if (!in_) throw UsageError(fmt::format("cannot read {}: {}", path, std::generic_category().message(errno)));
     std::string name = fs::path(path).filename();
     for (const auto& [character, escaped] : {std::pair('"', "%22"), std::pair('\r', "%0D"), std::pair('\n', "%0A")}) {
       for (std::size_t at; (at = name.find(character)) != std::string::npos;) name.replace(at, 1, escaped);

@@ -784,9 +784,9 @@ TEST_F(HttpClientTest, APassedOnBodyMayLastAsLongAsItDoesNotFallSilent) {
   tasks_of_test.spawn("request", send_request_later(to, request, Millis{1'000}));
   pump();
   tcp::socket far = acceptor.accept();
-  asio::write(far, asio::buffer("HTTP/1.1 200 OK\r\n\r\n"));
+  asio::write(far, asio::buffer(std::string_view("HTTP/1.1 200 OK\r\n\r\n")));
   for (int i = 1; i <= 3; ++i) {
-    asio::write(far, asio::buffer("x"));
+    asio::write(far, asio::buffer(std::string_view("x")));
     while (passed.size() < static_cast<std::size_t>(i)) pump();
     clock.advance(Millis{900});
     pump();
