@@ -40,6 +40,7 @@ need_build_packages
 need_packages openjdk-17-jdk-headless maven
 need_packages libfaketime  # sets the clock of a server
 need_packages strace       # makes a server's disk fail
+need_packages zsh fish mandoc  # complete command lines, and read the manual
 need_packages chromium     # shows the dashboard
 need_postgresql            # the tests start it themselves
 need_venv

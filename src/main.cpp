@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/convert_command.h"
+#include "cli/shell_commands.h"
 #include "client/client_commands.h"
 
 namespace penstock {
@@ -190,6 +191,7 @@ int run_command(int argc, char** argv) {
 
   AccessCommands access(app);
   ClientCommands client(app, models);
+  const ShellCommands shell(app);
 
   try {
     app.parse(argc, argv);
@@ -212,6 +214,7 @@ int run_command(int argc, char** argv) {
   if (*checking.app) return models_check(checking.config(log::Level::warn), checked);
   if (adding) return models_add(model);
   if (const auto code = converting.run()) return *code;
+  if (const auto code = shell.run()) return *code;
   if (const auto code = access.run()) return *code;
   if (const auto code = client.run()) return *code;
   if (print) {

@@ -38,6 +38,9 @@ void add_table_flags(CLI::App& command, PromptOptions& options, bool& excel) {
 
 ConvertCommand::ConvertCommand(CLI::App& app)
     : command_(*app.add_subcommand("convert", "Make a batch file of prompts, or a table of answers")) {
+  command_.footer(
+      "  penstock convert prompts.csv -o batch.jsonl --model NAME --prompt \"Translate to French: {text}\"\n"
+      "  penstock convert answers.jsonl -o answers.csv --join prompts.csv");
   command_.add_option("input", options_.input, "prompts (.csv, .tsv, .jsonl or .txt), or answers (.jsonl)")
       ->required()
       ->check(CLI::ExistingFile);
