@@ -2,9 +2,8 @@
 
 #include <algorithm>
 
-#include "base/sync.h"
+#include "base/exit_codes.h"
 #include "cli/command_tree.h"
-#include "cli/commands.h"
 
 namespace penstock {
 namespace {
@@ -98,12 +97,18 @@ std::string man_page(const Command& command) {
   if (!command.commands.empty()) page += ".SH COMMANDS\n" + (is_root ? list_of(command.commands) : commands(command));
   if (!command.examples.empty()) page += fmt::format(".SH EXAMPLES\n.nf\n{}\n.fi\n", escaped(command.examples));
   page += ".SH EXIT STATUS\n";
-  for (const auto& [code, meaning] :
-       {std::pair(kExitOk, "All went well."), std::pair(kExitLinesFailed, "It was done, and something in it failed."),
-        std::pair(kExitUsage, "The command line, the configuration or the input is wrong.\nNothing was done."),
-        std::pair(kExitAccident, "An accident."),
-        std::pair(kExitNotDurable, "What was written could not be made durable."),
-        std::pair(kExitInterrupted, "It was interrupted.")}) {
+  for (const auto& [code, meaning] : std::initializer_list<std::pair<int, const char*>>{
+           {kExitOk, "All went well."},
+           {kExitLinesFailed, "Some lines failed, or something that was looked at is wrong."},
+           {kExitUsage, "The command, its input or the configuration is wrong.\nNothing was done."},
+           {kExitUnreachable, "The server cannot be reached, or was away for too long."},
+           {kExitRefused, "The server refused what was asked of it."},
+           {kExitBatchFailed, "The batch failed: its file has faults.\nNone of its lines was run."},
+           {kExitBatchExpired, "The batch expired."},
+           {kExitBatchCancelled, "The batch was cancelled."},
+           {kExitAccident, "An accident."},
+           {kExitNotDurable, "What was written did not get to the disk."},
+           {kExitInterrupted, "It was interrupted."}}) {
     page += fmt::format(".TP\n{}\n{}\n", code, meaning);
   }
   page += is_root ? ".SH FILES\n.TP\n.I penstock.toml\nThe configuration, in the working directory.\n"
