@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/beast/core/string.hpp>
+#include <cctype>
 #include <map>
 
 #include "api/views.h"
@@ -78,12 +78,14 @@ bool any_item(std::string_view header, Each each) {
 
 bool accepts_gzip(std::string_view header) {
   return any_item(header, [](std::string_view item) {
-    std::string words(item);
-    std::erase_if(words, [](char c) { return c == ' ' || c == '\t'; });
+    std::string words;
+    for (const char c : item) {
+      if (c != ' ' && c != '\t') words += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    }
     const std::size_t end = std::min(words.find(';'), words.size());
     const bool is_refused =
         words.substr(end).starts_with(";q=0") && words.find_first_of("123456789", end) == words.npos;
-    return boost::beast::iequals(words.substr(0, end), "gzip") && !is_refused;
+    return words.substr(0, end) == "gzip" && !is_refused;
   });
 }
 
