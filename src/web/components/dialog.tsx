@@ -28,15 +28,17 @@ export function Dialog({
   );
 }
 
-/** A button that asks once more before it acts. */
+/** A button that asks once more before it acts. `about` tells it from others with its label, for those who hear it. */
 export function ConfirmButton({
   label,
+  about,
   question,
   confirm,
   isDanger,
   onConfirm,
 }: {
   label: string;
+  about?: string;
   question: string;
   confirm: string;
   isDanger?: boolean;
@@ -45,7 +47,12 @@ export function ConfirmButton({
   const [isOpen, setOpen] = useState(false);
   return (
     <>
-      <button type="button" class={isDanger ? "danger" : undefined} onClick={() => setOpen(true)}>
+      <button
+        type="button"
+        class={isDanger ? "danger" : undefined}
+        aria-label={about && `${label} ${about}`}
+        onClick={() => setOpen(true)}
+      >
         {label}
       </button>
       {isOpen && (
