@@ -4,6 +4,7 @@
 
 #include "api/handlers.h"
 #include "api/history.h"
+#include "batch/comparison.h"
 
 namespace penstock {
 
@@ -22,6 +23,16 @@ class Monitor {
   using Handler = Task<Response> (*)(Context&);
   Task<std::string> snapshot(Handler handler, std::string query, Principal caller);
 
+  // The two batches that were compared last, if it was these.
+  using BatchPair = std::pair<BatchId, BatchId>;
+  std::shared_ptr<const Comparison> compared(const BatchPair& pair) const {
+    return pair == compared_pair_ ? compared_ : nullptr;
+  }
+  void set_compared(BatchPair pair, std::shared_ptr<const Comparison> comparison) {
+    compared_pair_ = std::move(pair);
+    compared_ = std::move(comparison);
+  }
+
   // Why this server is not ready, in words; asked anew once a second. Nothing is wrong when there is nothing.
   Task<std::vector<std::string>> troubles();
 
@@ -39,6 +50,8 @@ class Monitor {
   Services& services_;
   History history_;
   std::map<std::pair<Handler, ProjectId>, std::shared_ptr<Snapshot>> snapshots_;
+  BatchPair compared_pair_;
+  std::shared_ptr<const Comparison> compared_;
   std::vector<std::string> troubles_;
   std::optional<Moment> asked_at_;
 };

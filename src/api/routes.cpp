@@ -76,6 +76,7 @@ constexpr std::array kRoutes = {
     Route{"GET", "/v1/batches/{id}/results", Permission::batches, follow_results},
     Route{"GET", "/v1/batches/{id}/events", Permission::batches, follow_events},
     Route{"GET", "/v1/batches/{id}/lines", Permission::batches, list_lines},
+    Route{"GET", "/v1/batches/{id}/comparison", Permission::batches, compare_batches},
     Route{"POST", "/v1/webhook_endpoints", Permission::batches, create_endpoint},
     Route{"GET", "/v1/webhook_endpoints", Permission::batches, list_endpoints},
     Route{"GET", "/v1/webhook_endpoints/{id}", Permission::batches, get_endpoint},

@@ -7,6 +7,7 @@ namespace penstock {
 Task<Response> get_page(Context& c);
 Task<Response> get_whoami(Context& c);
 Task<Response> list_lines(Context& c);
+Task<Response> compare_batches(Context& c);
 Task<Response> list_engines(Context& c);
 Task<Response> list_workers(Context& c);
 Task<Response> get_stats(Context& c);

@@ -25,6 +25,8 @@ class ResultLines {
   void seek(std::uint32_t index);
   // The request whose line it is at; nothing at the end. Lines that are none of ours are passed over.
   std::optional<std::uint32_t> index() const { return index_; }
+  // Where that line begins in the file.
+  std::uint64_t offset() const { return begin_; }
   // That line, with its newline; valid until the next call.
   std::string_view line() const { return line_; }
   void next();

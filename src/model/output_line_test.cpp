@@ -133,5 +133,31 @@ TEST(OutputLineTest, ItsIndexIsReadBackOutOfItsId) {
   }
 }
 
+TEST(OutputLineTest, ItsPartsAreBytesOfIt) {
+  LineOutcome outcome = answered(R"({"a":"},\"error\":null}"})");
+  outcome.request_id = R"(req "1")";
+  std::string line;
+  append_output_line(line, kBatch, 7, R"("a \"b\" \\")", outcome);
+  const auto parts = cut_output_line(line);
+  ASSERT_TRUE(parts);
+  EXPECT_EQ(parts->custom_id_json, R"("a \"b\" \\")");
+  EXPECT_EQ(parts->status, 200);
+  EXPECT_EQ(parts->request_id_json, R"("req \"1\"")");
+  EXPECT_EQ(parts->body, outcome.body);
+
+  LineOutcome none;
+  none.error_code = "gone";
+  none.error_message = "It is \"gone\".";
+  line.clear();
+  append_output_line(line, kBatch, 7, "\"a\"", none);
+  const auto of_error = cut_output_line(line);
+  ASSERT_TRUE(of_error);
+  EXPECT_EQ(of_error->status, 0);
+  EXPECT_EQ(of_error->error, R"({"code":"gone","message":"It is \"gone\"."})");
+
+  for (std::size_t size = 0; size < line.size(); ++size) EXPECT_FALSE(cut_output_line(line.substr(0, size))) << size;
+  EXPECT_FALSE(cut_output_line(R"({"id":"a","response":null})"));
+}
+
 }  // namespace
 }  // namespace penstock

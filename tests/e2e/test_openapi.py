@@ -60,6 +60,9 @@ parameters = {{ "path.id" = {{ dictionary = "deliveries", probability = 0.5 }} }
 include-operation-id = "getEvents"
 max-stream-events = 1
 [[operations]]
+include-operation-id = "getSystemEvents"
+max-stream-events = 1
+[[operations]]
 include-operation-id = "getResults"
 parameters = {{ "query.stream" = false }}
 [[operations]]
