@@ -113,6 +113,19 @@ const scenarios = {
     await row(page, "1 failed").waitFor();
   },
 
+  /** Compares the two newest batches, of which the lines with that custom_id differ. */
+  async compare(page, customId) {
+    await menu(page, "History").click();
+    const choices = page.getByRole("checkbox", { name: /^Choose batch_/ });
+    await choices.nth(1).check();
+    await choices.nth(0).check();
+    await page.getByRole("link", { name: "Compare both" }).click();
+    await heading(page, "Compare");
+    await row(page, customId).filter({ hasText: "Different" }).waitFor();
+    await page.getByLabel("Show").selectOption("Those that differ");
+    await row(page, "Same").first().waitFor({ state: "detached" });
+  },
+
   /** Comes in with a key, as far as that opens. */
   async login(page, key, smallKey) {
     const field = page.getByLabel("API key");

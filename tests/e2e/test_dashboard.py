@@ -64,6 +64,16 @@ def test_failed_lines_are_shown_and_run_again(browser, new_server):
         run(browser, "retry", server, batch.id, "odd", "No.")
 
 
+def test_answers_of_two_batches_are_compared(browser, new_server):
+    with FakeEngine() as engine:
+        server = new_server("--engine", engine.url, models=())
+        client = server.client()
+        for _ in range(2):
+            finished(client, create_batch(client, [line(name, {"model": FAKE_MODEL}) for name in ("even", "odd")]))
+            engine.refused.add("Say hello to odd.")
+        run(browser, "compare", server, "odd")
+
+
 def test_key_opens_as_much_as_its_scopes_say(browser, new_server):
     server = new_server("--no-worker", models=())
     server.place.key = server.make_key()
