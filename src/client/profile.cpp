@@ -110,14 +110,14 @@ Target find_target(const std::optional<std::string>& url, const std::optional<st
     target = target_of(*url, "--url");
   } else if (profile) {
     target = named_profile(*profile, file);
-  } else if (const auto* from_url = variable("URL")) {
+  } else if (const auto* from_url = variable("PENSTOCK_URL")) {
     target = target_of(*from_url, "PENSTOCK_URL");
-  } else if (const auto* from_profile = variable("PROFILE")) {
+  } else if (const auto* from_profile = variable("PENSTOCK_PROFILE")) {
     target = named_profile(*from_profile, file);
   } else {
     target = find_profile(kDefaultProfile, file).value_or(target_of(std::string(kDefaultUrl), "the default"));
   }
-  if (const auto* key = variable("API_KEY"); key && target.key.empty()) target.key = *key;
+  if (const auto* key = variable("PENSTOCK_API_KEY"); key && target.key.empty()) target.key = *key;
   if (target.key.find_first_of(" \t\r\n") != std::string::npos) {
     throw UsageError("the key has a blank or a line break in it");
   }

@@ -25,7 +25,7 @@ struct Target {
 //   ca_file = "FILE"                 # neither is this
 //
 // Names of files start at the folder of `file`. Throws UsageError, also for a file with a key that others can read.
-// `environment`: what has PENSTOCK_ in front.
+// `environment`: those of its variables that are named here.
 Target find_target(const std::optional<std::string>& url, const std::optional<std::string>& profile,
                    const std::map<std::string, std::string>& environment, const std::string& file);
 

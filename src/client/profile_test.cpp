@@ -45,16 +45,16 @@ TEST_F(ProfileTest, WithoutAnyTheServerIsOnThisMachine) {
   const Target target = find(std::nullopt, std::nullopt);
   EXPECT_EQ(target.url, "http://127.0.0.1:4080");
   EXPECT_EQ(target.key, "");
-  EXPECT_EQ(find(std::nullopt, std::nullopt, {{"API_KEY", "k"}, {"URL", ""}}).key, "k");
+  EXPECT_EQ(find(std::nullopt, std::nullopt, {{"PENSTOCK_API_KEY", "k"}, {"URL", ""}}).key, "k");
 }
 
 TEST_F(ProfileTest, TheFirstThatSaysItWins) {
   write("config.toml",
         "[profiles.a]\nurl = 'http://a'\n[profiles.b]\nurl = 'http://b'\n[profiles.default]\nurl = 'http://d'\n");
-  std::map<std::string, std::string> environment{{"PROFILE", "a"}};
+  std::map<std::string, std::string> environment{{"PENSTOCK_PROFILE", "a"}};
   EXPECT_EQ(find(std::nullopt, std::nullopt).url, "http://d");
   EXPECT_EQ(find(std::nullopt, std::nullopt, environment).url, "http://a");
-  environment["URL"] = "http://e";
+  environment["PENSTOCK_URL"] = "http://e";
   EXPECT_EQ(find(std::nullopt, std::nullopt, environment).url, "http://e");
   EXPECT_EQ(find(std::nullopt, "b", environment).url, "http://b");
   EXPECT_EQ(find("http://u", std::nullopt, environment).url, "http://u");
@@ -62,9 +62,9 @@ TEST_F(ProfileTest, TheFirstThatSaysItWins) {
 
 TEST_F(ProfileTest, AKeyGoesToTheServerOfItsProfileAlone) {
   write("config.toml", "[profiles.default]\nurl = 'http://d'\nkey = 'secret'\n");
-  EXPECT_EQ(find(std::nullopt, std::nullopt, {{"API_KEY", "other"}}).key, "secret");
+  EXPECT_EQ(find(std::nullopt, std::nullopt, {{"PENSTOCK_API_KEY", "other"}}).key, "secret");
   EXPECT_EQ(find("http://u", std::nullopt).key, "");
-  EXPECT_EQ(find("http://u", std::nullopt, {{"API_KEY", "other"}}).key, "other");
+  EXPECT_EQ(find("http://u", std::nullopt, {{"PENSTOCK_API_KEY", "other"}}).key, "other");
 }
 
 TEST_F(ProfileTest, NamesOfFilesStartAtItsOwn) {

@@ -14,8 +14,8 @@ namespace {
 
 std::map<std::string, std::string> environment() {
   std::map<std::string, std::string> values;
-  for (const char* name : {"URL", "PROFILE", "API_KEY"}) {
-    if (const char* value = std::getenv(fmt::format("PENSTOCK_{}", name).c_str())) values[name] = value;
+  for (const char* name : {"PENSTOCK_URL", "PENSTOCK_PROFILE", "PENSTOCK_API_KEY"}) {
+    if (const char* value = std::getenv(name)) values[name] = value;
   }
   return values;
 }

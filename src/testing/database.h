@@ -42,7 +42,7 @@ class TestDatabase {
                             address_.find('?') == std::string::npos ? '?' : '&', schema_);
   }
   ~TestDatabase() {
-    if (driver_ == Driver::postgres) administrator().execute_script("DROP SCHEMA " + schema_ + " CASCADE");
+    while (driver_ == Driver::postgres && !drop()) continue;
   }
   TestDatabase(const TestDatabase&) = delete;
   TestDatabase& operator=(const TestDatabase&) = delete;
@@ -66,6 +66,17 @@ class TestDatabase {
   static sql::Connection& administrator() {
     static const auto session = sql::open_postgres(std::getenv("PENSTOCK_TEST_POSTGRES"));
     return *session;
+  }
+
+  // False when it crossed with what another session of the server did.
+  bool drop() const {
+    try {
+      administrator().execute_script("DROP SCHEMA " + schema_ + " CASCADE");
+    } catch (const sql::Failure& e) {
+      if (e.kind() == sql::Failure::Kind::conflict) return false;
+      throw;
+    }
+    return true;
   }
 
   inline static std::mt19937_64 random_{std::random_device{}()};
