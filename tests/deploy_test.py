@@ -217,13 +217,6 @@ def test_the_image_has_the_libraries_that_the_program_is_linked_with():
 # --- words
 
 
-def table_of_settings():
-    """Key, flag and environment variable of each row of README.md's table."""
-    cell = r" (?:`([^`]*)`)? *\|"
-    rows = re.findall(rf"^\| `([^`]+)` \|{cell}{cell}", (ROOT / "README.md").read_text(), re.MULTILINE)
-    return [row for row in rows if re.fullmatch(r"\[?[a-z_]+\]?", row[0]) and row[2]]
-
-
 @functools.cache
 def flags(*command):
     text = output(PENSTOCK, *command, "--help")
@@ -234,16 +227,15 @@ def flags(*command):
 @functools.cache
 def variables():
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.cpp"))
-    return set(re.findall(r'"((?:PENSTOCK|AWS|MAX)_[A-Z_]+)"', source))
+    of_the_client = re.findall(r'variable\("([A-Z_]+)"\)', (ROOT / "src/client/profile.cpp").read_text())
+    return {f"PENSTOCK_{name}" for name in of_the_client} | set(re.findall(r'"((?:PENSTOCK|AWS|MAX)_[A-Z_]+)"', source))
 
 
 def test_the_table_of_settings_is_the_programs():
-    help_text = output(PENSTOCK, "serve", "--help")
-    for key, flag, variable in table_of_settings():
-        if flag:
-            assert re.search(rf"{flag} .*?\[{variable}\]", help_text, re.DOTALL), (flag, variable)
-    keys = set(re.findall(r"^(?:# )?([a-z_]+) = ", output(PENSTOCK, "serve", "--print-config", cwd="/"), re.MULTILINE))
-    assert {key for key, *_ in table_of_settings() if key != "[models]"} == keys - {"model"}  # these two share a row
+    assert output(PENSTOCK, "settings") in (ROOT / "docs/configuration.md").read_text(), "put in what `penstock settings` prints"
+    settings = re.findall(r"^\| `(\w+)` \|( `.*?`| ) \| `(\w+)` \|", output(PENSTOCK, "settings"), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \|( `.*?`|) \| `(\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert rows and {(key, flag.strip(), env) for key, flag, env in rows} <= {(key, flag.strip(), env) for key, flag, env in settings}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS + DEPLOYED, ids=lambda path: str(path.relative_to(ROOT)))
@@ -251,14 +243,24 @@ def test_variables_that_are_named_are_read(path):
     assert set(re.findall(r"\b(?:PENSTOCK|AWS|MAX)_[A-Z_]+\b", path.read_text())) <= variables()
 
 
-COMMAND = re.compile(r"(?<![\w-])penstock (serve|worker|run|models \w+)([^`\n|#]*)")
+@functools.cache
+def commands():
+    """All of them, from what completes them, the longest first: "keys list" before "keys"."""
+    script = output(PENSTOCK, "completion", "bash")
+    return sorted(re.findall(r"^    'penstock ([\w ]+)'\) flags", script, re.MULTILINE), key=len, reverse=True)
+
+
+# In a block of commands, or in a line with nothing but the command in backquotes.
+COMMAND = re.compile(r"(?:^|[`$/(] ?|; |&& |sudo )penstock ([a-z][^`\n|#…]*)", re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS + DEPLOYED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_and_flags_that_are_named_exist(path):
     text = path.read_text().replace("\\\n", " ")
-    for command, rest in COMMAND.findall(text):
-        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", rest)) <= flags(*command.split()), (command, rest)
+    for words in COMMAND.findall(text):
+        command = next((one for one in commands() if f"{words.strip()} ".startswith(f"{one} ")), None)
+        assert command, f"there is no command in: penstock {words}"
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", words)) <= flags(*command.split()), words
 
 
 def test_what_containers_run_exists():

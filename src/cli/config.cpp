@@ -486,6 +486,18 @@ std::vector<ShownSetting> shown_settings(const GivenFlags& flags, const std::opt
   return shown;
 }
 
+std::string settings_table() {
+  std::string out = "| key | flag | environment | default | |\n|---|---|---|---|---|\n";
+  const auto code = [](const std::string& text) { return text.empty() ? std::string() : fmt::format("`{}`", text); };
+  for (const Setting& setting : all_settings()) {
+    const auto& [key, flag, env, help, switch_value] = setting.info;
+    const std::string value = setting.show(Config{});
+    out += fmt::format("| `{}` | {} | `{}` | {} | {} |\n", key, code(flag), env, code(value == quote("") ? "" : value),
+                       help);
+  }
+  return out;
+}
+
 std::string print_config(const GivenFlags& flags, const std::optional<std::string>& file) {
   const auto [config, origins] = load(flags, file);
   const auto origin = [&, &from = origins](const std::string& key) {

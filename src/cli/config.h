@@ -68,6 +68,9 @@ struct SettingInfo {
 };
 const std::vector<SettingInfo>& settings();
 
+// All of them as a table in Markdown, for docs/configuration.md.
+std::string settings_table();
+
 // What the command line gave: key -> values in order.
 using GivenFlags = std::map<std::string, std::vector<std::string>>;
 

@@ -28,7 +28,8 @@ void write_page(const std::string& folder, const Command& command) {
 ShellCommands::ShellCommands(CLI::App& app)
     : app_(app),
       completing_(*app.add_subcommand("completion", "Print what makes a shell complete this program's command lines")),
-      paging_(*app.add_subcommand("man", "Print a page of the manual, in roff")) {
+      paging_(*app.add_subcommand("man", "Print a page of the manual, in roff")),
+      settings_(*app.add_subcommand("settings", "Print all settings as a table in Markdown")->group("")) {
   completing_.add_option("shell", shell_, "which one")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
   completing_.footer(
       "  source <(penstock completion bash)        # in ~/.bashrc\n"
@@ -43,6 +44,10 @@ std::optional<int> ShellCommands::run() const {
   const Command tree = command_tree(app_);
   if (completing_) {
     fmt::print("{}", completion(tree, kShells.at(shell_)));
+    return kExitOk;
+  }
+  if (settings_) {
+    fmt::print("{}", settings_table());
     return kExitOk;
   }
   if (!paging_) return std::nullopt;

@@ -8,7 +8,8 @@ class App;
 
 namespace penstock {
 
-// `penstock completion` and `penstock man`, which tell what the parser knows.
+// `penstock completion` and `penstock man`, which tell what the parser knows, and `penstock settings`, which the build
+// of the docs alone needs.
 class ShellCommands {
  public:
   explicit ShellCommands(CLI::App& app);
@@ -20,6 +21,7 @@ class ShellCommands {
   const CLI::App& app_;
   CLI::App& completing_;
   CLI::App& paging_;
+  CLI::App& settings_;
   std::string shell_, command_, folder_;
 };
 
