@@ -101,6 +101,9 @@ def test_followers_are_told_at_first_and_when_something_has_changed(new_server):
             assert set(seen) == {"queue", "batches", "deliveries", "engines", "workers", "stats"}
             assert seen["stats"]["step"] == 5 and len(seen["stats"]["points"]) == 1
             assert seen["queue"]["data"] == seen["batches"]["data"] == []
+        with following(server, topics="workers,batches") as events:  # workers change: when they were seen last
+            told = [next(events)[0] for _ in range(4)]
+            assert told == ["workers", "batches", "workers", "workers"], "what is as it was is not told again"
         with following(server, topics="batches,queue") as events:
             assert {next(events)[0], next(events)[0]} == {"batches", "queue"}
             batch = create_batch(client, [line("one", {"model": MODEL})])
