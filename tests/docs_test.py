@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Whether docs are true: in docs/reliability.md and docs/security.md every fault and every threat has a row with a test, and
-the tests that they name are there; docs/cli.md has the exit codes of the program."""
+the tests that they name are there; docs/cli.md has the exit codes of the program; docs/troubleshooting.md has every reason for which the
+dashboard says that a batch waits."""
 
 import re
 import sys
@@ -64,9 +65,22 @@ def exit_codes(text, header):
             yield f"docs/cli.md and base/exit_codes.h do not say the same of exit code {code}"
 
 
+def reasons(text, page):
+    """`page` has functions whose texts are the reasons; what they fill in is left out."""
+    code = re.search(r"function whyNoEngine.*?^}.*?function whyItWaits.*?^}", page, re.DOTALL | re.MULTILINE)
+    said = re.findall(r"return (?:\"([^\"]+)\"|`(.+)`);", code[0]) if code else []
+    if len(said) < 10:
+        yield "the reasons in src/web/batch.ts are not found"
+    for reason in ("".join(pair) for pair in said):
+        for part in re.split(r"\$\{[^}]*\}", reason):
+            if len(part) > 5 and part.strip(" .:") not in text:
+                yield f"docs/troubleshooting.md has nothing on: {reason}"
+
+
 if __name__ == "__main__":
     known = set(tests())
     found = [*faults((ROOT / "docs/reliability.md").read_text(), known), *threats((ROOT / "docs/security.md").read_text(), known)]
     found += exit_codes((ROOT / "docs/cli.md").read_text(), (ROOT / "src/base/exit_codes.h").read_text())
+    found += reasons((ROOT / "docs/troubleshooting.md").read_text(), (ROOT / "src/web/batch.ts").read_text())
     print("\n".join(found) or "docs/reliability.md and docs/security.md name tests that exist; docs/cli.md has the exit codes")
     sys.exit(bool(found))
