@@ -227,8 +227,7 @@ def flags(*command):
 @functools.cache
 def variables():
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.cpp"))
-    of_the_client = re.findall(r'variable\("([A-Z_]+)"\)', (ROOT / "src/client/profile.cpp").read_text())
-    return {f"PENSTOCK_{name}" for name in of_the_client} | set(re.findall(r'"((?:PENSTOCK|AWS|MAX)_[A-Z_]+)"', source))
+    return set(re.findall(r'"((?:PENSTOCK|AWS|MAX)_[A-Z_]+)"', source))
 
 
 def test_the_table_of_settings_is_the_programs():
