@@ -175,7 +175,8 @@ export interface Topics {
   batches: List<Batch>;
   engines: List<Engine>;
   workers: List<Worker>;
-  stats: Point;
+  /** What is new: one point. */
+  stats: { points: Point[] };
   deliveries: List<Delivery>;
 }
 

@@ -36,7 +36,7 @@ export function joined(known: Point[], fresh: Point[], since: number): Point[] {
  * It must be the same range as long as the component stands.
  */
 export function useStats({ span, step }: Range): { points: Point[] | undefined; error: string | undefined; reload: () => void } {
-  const { stats: newest } = useTopics(["stats"]);
+  const newest = useTopics(["stats"]).stats?.points.at(-1);
   const [points, setPoints] = useState<Point[]>();
   const [error, setError] = useState<string>();
   const [turn, setTurn] = useState(0);
@@ -60,7 +60,7 @@ export function useStats({ span, step }: Range): { points: Point[] | undefined; 
     if (!newest || !points) return;
     if (last === undefined || newest.at >= last + kLateMax * step) void ask(last === undefined ? now() - span : last - 2 * step);
     else if (step === kLiveStep && newest.at > last) setPoints(joined(points, [newest], now() - span));
-  }, [newest]);
+  }, [newest?.at]);
   return { points, error, reload: () => setTurn((before) => before + 1) };
 }
 

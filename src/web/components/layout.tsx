@@ -29,7 +29,7 @@ function Navigation() {
         const pages = kPages.filter((page) => page.group === group && may(principal, page.needs));
         if (pages.length === 0) return null;
         return (
-          <section key={group} aria-label={group}>
+          <section key={group}>
             <h2>{group}</h2>
             <ul>
               {pages.map(({ path, title, also }) => (
@@ -81,6 +81,7 @@ export function Layout({ children }: { children: ComponentChildren }) {
     event.preventDefault(); // the place after the # is the router's
     main.current?.focus();
   };
+  const colours = { system: "Auto", light: "Light", dark: "Dark" }[theme.use()];
   return (
     <div class="layout">
       <a class="skip" href="#main" onClick={skip}>
@@ -105,14 +106,14 @@ export function Layout({ children }: { children: ComponentChildren }) {
         <span class="project" title={principal.project_id}>
           {principal.project_name}
         </span>
-        <button type="button" class="small" aria-label={`Colours: ${theme.use()}`} onClick={nextTheme}>
-          {{ system: "Auto", light: "Light", dark: "Dark" }[theme.use()]}
+        <button type="button" class="small" aria-label={`Colours: ${colours}`} onClick={nextTheme}>
+          {colours}
         </button>
         <SignOut />
       </header>
       <div id="navigation" class={isMenuOpen ? "side open" : "side"}>
         <Navigation />
-        <p class="version">Penstock {principal.server.version}</p>
+        <footer class="version">Penstock {principal.server.version}</footer>
       </div>
       <main ref={main} id="main" tabIndex={-1}>
         {children}

@@ -132,7 +132,7 @@ export function WebhooksPage() {
       isWide: true,
       cell: ({ event_types }) => (event_types.length === kEventTypes.length ? "All ends" : event_types.join(", ")),
     },
-    { title: "Secret", isWide: true, cell: ({ signing_secret_hint }) => <code>…{signing_secret_hint}</code> },
+    { title: "Secret", isWide: true, cell: ({ signing_secret_hint }) => <code>{signing_secret_hint}</code> },
     {
       title: "Actions",
       cell: (endpoint) => (
