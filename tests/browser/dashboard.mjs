@@ -3,17 +3,7 @@
 // makes the servers.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { chromium } from "playwright-core";
-
-const kQuiet =
-  "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync";
-const kPatience = 60_000; // ms: a hang guard
-
-const menu = (page, name) => page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name, exact: true });
-const button = (page, name) => page.getByRole("button", { name, exact: true });
-const row = (page, text) => page.getByRole("row").filter({ hasText: text });
-const heading = (page, text) => page.getByRole("heading", { level: 1 }).filter({ hasText: text }).waitFor();
-const appears = (page, text) => page.getByText(text).first().waitFor();
+import { appears, button, heading, menu, play, row } from "./browser.mjs";
 
 async function drop(page, name, text) {
   const transfer = await page.evaluateHandle(
@@ -181,25 +171,4 @@ const scenarios = {
 /** What the console may say: that the server refused or was away, where the scenario is about that. */
 const kExpected = { login: /status of 40[13]/, reconnect: /net::ERR_/ };
 
-const [name, url, ...rest] = process.argv.slice(2);
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: kQuiet.split(" ") });
-try {
-  const page = await browser.newPage();
-  page.setDefaultTimeout(kPatience);
-  const faults = [];
-  page.on("pageerror", (error) => faults.push(String(error)));
-  page.on("console", (message) => {
-    const text = `${message.type()}: ${message.text()}`;
-    if (["error", "warning"].includes(message.type()) && !kExpected[name]?.test(text)) faults.push(text);
-  });
-  try {
-    await page.goto(url);
-    await scenarios[name](page, ...rest);
-  } catch (failure) {
-    console.log(`at ${page.url()}:\n${await page.locator("body").innerText()}`);
-    throw failure;
-  }
-  assert.deepEqual(faults, [], "the browser's console");
-} finally {
-  await browser.close();
-}
+await play(scenarios, kExpected);
