@@ -104,22 +104,33 @@ Task<> Monitor::look() {
   history_.add(processes, lines, batches, services_.clock.now());
 }
 
+Task<> Monitor::until_made(Snapshot& snapshot) {
+  struct Place {
+    explicit Place(Snapshot& s, asio::io_context& loop) : one(s), made(one.waiting.emplace(one.waiting.end(), loop)) {}
+    ~Place() { one.waiting.erase(made); }
+    Snapshot& one;
+    const std::list<Event>::iterator made;
+  };
+  const Place place(snapshot, loop_);
+  co_await place.made->wait();
+}
+
 Task<std::string> Monitor::snapshot(Handler handler, std::string query, Principal caller) {
   const Moment now = services_.clock.monotonic();
   std::erase_if(snapshots_, [&](const auto& item) {
     return item.second.use_count() == 1 && item.second->made_at.value_or(now) + kForgotten < now;
   });
   auto& place = snapshots_[{handler, caller.project}];
-  if (!place) place = std::make_shared<Snapshot>(loop_);
+  if (!place) place = std::make_shared<Snapshot>();
   const std::shared_ptr<Snapshot> snapshot = place;
-  while (snapshot->is_being_made) co_await snapshot->made.wait();
+  while (snapshot->is_being_made) co_await until_made(*snapshot);
   if (snapshot->made_at && now - *snapshot->made_at < kFresh) co_return snapshot->json;
 
   struct Making {
     explicit Making(Snapshot& s) : one(s) { one.is_being_made = true; }
     ~Making() {
       one.is_being_made = false;
-      one.made.notify();
+      for (Event& made : one.waiting) made.notify();
     }
     Snapshot& one;
   };

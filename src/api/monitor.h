@@ -1,4 +1,5 @@
 #pragma once
+#include <list>
 #include <map>
 #include <optional>
 
@@ -38,13 +39,13 @@ class Monitor {
 
  private:
   struct Snapshot {
-    explicit Snapshot(asio::io_context& loop) : made(loop) {}
     std::optional<Moment> made_at;
     bool is_being_made = false;
     std::string json;
-    Event made;
+    std::list<Event> waiting;  // one for each who waits until it is made
   };
   Task<> look();
+  Task<> until_made(Snapshot& snapshot);
 
   asio::io_context& loop_;
   Services& services_;
