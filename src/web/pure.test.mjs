@@ -7,6 +7,7 @@ import { compareWords } from "./diff";
 import { EventParser, linesOf } from "./events";
 import { bytes, duration, percent, relative } from "./format";
 import { exampleFile, linesAt, peek } from "./jsonl";
+import { joined, kCharts, kRanges, pieces, summaryOf } from "./stats";
 
 const kBatch = { status: "validating", model: "m", paused_at: null, queue_position: 1, metadata: null };
 const kQueue = { worker: { status: "online" } };
@@ -98,4 +99,37 @@ test("requests and answers of each endpoint have words", () => {
   assert.equal(answerText(undefined), "");
   assert.equal(failureText({ response: { status_code: 400, body: { error: { message: "No." } } }, error: null }), "400: No.");
   assert.equal(failureText({ response: { status_code: 200, body: {} }, error: null }), undefined);
+});
+
+const at = (at, lines = 0) => ({ at, lines, failed: 0, input_tokens: 0, cached_tokens: 0, output_tokens: 0, queued_lines: at, slots: 8, slots_busy: 0 });
+
+test("points that come take the place of those that had not grown yet, and old ones leave", () => {
+  const known = [at(60, 1), at(120, 2), at(150, 3)];
+  const fresh = [at(120, 2), at(180, 7), at(195, 1)];
+  assert.deepEqual(joined(known, fresh, 0), [at(60, 1), at(120, 2), at(180, 7), at(195, 1)]);
+  assert.deepEqual(joined(known, [at(155, 4)], 120), [at(120, 2), at(150, 3), at(155, 4)]);
+  assert.deepEqual(joined(known, [], 0), known);
+});
+
+test("the minute that is under way is as long as it has been", () => {
+  const { hour, week } = kRanges;
+  assert.deepEqual([60, 61, 90, 120].map((end) => week.seconds(at(end))), [60, 1, 30, 60]);
+  assert.equal(hour.seconds(at(61)), 5);
+});
+
+test("a chart says what is now, the mean and the highest, and leaves out where there is nothing to tell", () => {
+  const lines = kCharts[0].series[0];
+  const points = [at(5, 10), at(10, 30), at(15, 5)];
+  assert.deepEqual(summaryOf(points, lines, kRanges.hour), { last: 1, mean: 3, highest: { value: 6, at: 10 } });
+  const hits = kCharts[2].series[0];
+  assert.deepEqual(summaryOf(points, hits, kRanges.hour), { last: null, mean: null, highest: null });
+  assert.equal(summaryOf([{ ...at(5), input_tokens: 8, cached_tokens: 2 }], hits, kRanges.hour).last, 25);
+});
+
+test("the table of a chart sums what came in its pieces, and tells how things stood at their ends", () => {
+  const found = pieces([at(295, 1), at(300, 2), at(305, 3)], kRanges.hour);
+  assert.deepEqual(
+    found.map(({ point, seconds }) => [point.at, point.lines, point.queued_lines, seconds]),
+    [[300, 5, 305, 10], [0, 1, 295, 5]],
+  );
 });
