@@ -2,7 +2,7 @@
 
 import json
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx2
 import pytest
@@ -111,6 +111,15 @@ def test_followers_are_told_at_first_and_when_something_has_changed(new_server):
             assert changed["queue"]["data"][0]["id"] == changed["batches"]["data"][0]["id"] == batch.id
             engine.release()
             assert any(topic == "batches" and content["data"][0]["status"] == "completed" for topic, content in events)
+
+
+def test_many_followers_are_told_the_same(new_server):
+    with FakeEngine(answers=0) as engine, ExitStack() as stack:
+        server = new_server("--engine", engine.url, models=())
+        followers = [stack.enter_context(following(server, topics="workers,stats")) for _ in range(8)]
+        for events in followers:
+            told = [next(events)[0] for _ in range(4)]  # of some seconds, in which all look at the same moments
+            assert {"workers", "stats"} <= set(told)
 
 
 def test_topics_need_their_scopes_and_are_the_callers_own(new_server):
