@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 
 import pytest
 
@@ -60,13 +61,17 @@ def test_a_terminal_shows_it_live_and_is_as_before_afterwards(server, engine, ba
 def test_it_fits_a_terminal_that_changes_its_size_and_ctrl_c_ends_it(server, batch, tmp_path):
     with Terminal(tmp_path, server.url, "top", columns=100, rows=20) as terminal:
         until_it_stands(terminal)
-        begin = len(terminal.shown)
-        terminal.resize(30, 6)
-        terminal.until(r"\x1b\[J")
+        server.process.send_signal(signal.SIGSTOP)  # what it still tells would make it be drawn anew a few times
+        try:
+            for columns in range(40, 29, -1):
+                terminal.resize(columns, 6)
+                terminal.until(rf"(?s)\x1b\[H\x1b\[1mpenstock.{{{columns - 8}}}\x1b\[0m.*\x1b\[J")
+        finally:
+            server.process.send_signal(signal.SIGCONT)
         terminal.type("\x03")
         assert terminal.ended() == 0
         assert terminal.is_as_shells_like_it()
-    screens = re.findall(r"\x1b\[H(.*?)\x1b\[J", terminal.shown[begin:], re.DOTALL)
+    screens = re.findall(r"\x1b\[H(.*?)\x1b\[J", terminal.shown, re.DOTALL)
     lines = re.sub(r"\x1b\[[0-9]*[mK]", "", screens[-1]).split("\r\n")
     assert len(lines) <= 6 and max(map(len, lines)) == 30
 
