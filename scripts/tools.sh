@@ -10,12 +10,11 @@ unpack_promtool() {
   local folder=$root/build/tools/prometheus
   rm -rf "$folder"
   mkdir -p "$folder"
-  (cd "$folder" && apt-get download prometheus && dpkg-deb -x prometheus_*.deb .)
-  mv "$folder/usr/bin/promtool" "$root/build/tools/promtool"
-  rm -rf "$folder"
+  (cd "$folder" && apt-get download prometheus && dpkg-deb -x prometheus_*.deb .) &&
+    mv "$folder/usr/bin/promtool" "$root/build/tools/promtool" && rm -rf "$folder"
 }
 if [ ! -x "$root/build/tools/promtool" ] && command -v apt-get >/dev/null; then
-  step promtool 'Downloading promtool' unpack_promtool
+  (step promtool 'Downloading promtool' unpack_promtool) || echo 'Tests that use promtool are skipped.'
 fi
 
 cd "$root/tests/tools"

@@ -4,7 +4,6 @@
 #include <boost/asio/signal_set.hpp>
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
 
 #include "base/hash.h"
 #include "base/output_file.h"
@@ -172,7 +171,7 @@ class Run {
     if (batch.output_file_id) {
       export_blob(services_.blobs, *batch.output_file_id, options_.output);
     } else {
-      std::ofstream(options_.output, std::ios::trunc).close();
+      OutputFile(options_.output).commit();
     }
     const fs::path errors = errors_path(options_.output, options_.errors);
     if (batch.error_file_id) {
@@ -199,7 +198,7 @@ class Run {
 
 int run(const Config& given, const RunOptions& options) {
   check_input(options.input);
-  check_output(options.output);
+  check_outputs(options.output, options.errors, options.input);
   Config config = given;
   config.data = state_folder(options);
   config.database = config.blobs = "";

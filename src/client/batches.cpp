@@ -132,7 +132,7 @@ Task<int> cancel(Session& session, const ClientOptions& options) {
 }
 
 Task<int> retry(Session& session, const ClientOptions& options) {
-  if (options.output) check_output(*options.output);
+  if (options.output) check_outputs(*options.output, options.errors);
   const std::string old = co_await batch_id(session.server, options.id);
   const json::object batch = co_await session.server.post_once(fmt::format("/v1/batches/{}/retry", old), "");
   const std::string id = text(batch, "id");

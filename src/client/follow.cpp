@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include <boost/system/system_error.hpp>
-#include <fstream>
 
 #include "base/exit_codes.h"
+#include "base/output_file.h"
 #include "client/batch_view.h"
 #include "client/commands.h"
 #include "client/events.h"
@@ -83,7 +83,7 @@ Task<> fetch_files(Server& server, Batch batch, std::string output, fs::path err
   if (batch.output_file_id) {
     co_await download(server, batch.output_file_id->value, output);
   } else {
-    std::ofstream(output, std::ios::trunc).close();
+    OutputFile(output).commit();
   }
   if (batch.error_file_id) {
     co_await download(server, batch.error_file_id->value, errors);
@@ -160,14 +160,14 @@ Task<int> follow_batch(Session& session, std::string id, std::string input, cons
 }
 
 Task<int> watch(Session& session, const ClientOptions& options) {
-  if (options.output) check_output(*options.output);
+  if (options.output) check_outputs(*options.output, options.errors);
   const std::string id = co_await batch_id(session.server, options.id);
   const int code = co_await follow_batch(session, id, id, options);
   co_return code;
 }
 
 Task<int> fetch(Session& session, const ClientOptions& options) {
-  check_output(*options.output);
+  check_outputs(*options.output, options.errors);
   const std::string id = co_await batch_id(session.server, options.id);
   const json::object object = co_await session.server.get("/v1/batches/" + id);
   const Batch batch = read_batch(object);

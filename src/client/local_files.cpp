@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <fstream>
+#include <set>
 
 #include "base/error.h"
 #include "model/line_parser.h"
@@ -34,9 +35,20 @@ void check_input(const std::string& path) {
   if (!fs::is_regular_file(path)) throw UsageError(fmt::format("there is no file {}", path));
 }
 
-void check_output(const std::string& path) {
-  const fs::path folder = fs::absolute(path).parent_path();
-  if (!fs::is_directory(folder)) throw UsageError(fmt::format("there is no folder {} to write to", folder.string()));
+void check_outputs(const std::string& output, const std::optional<std::string>& errors, const std::string& input) {
+  std::set<fs::path> known;
+  if (!input.empty()) known.insert(fs::weakly_canonical(input));
+  for (const fs::path& path : {fs::path(output), errors_path(output, errors)}) {
+    const fs::path folder = fs::absolute(path).parent_path();
+    if (!fs::is_directory(folder)) throw UsageError(fmt::format("there is no folder {} to write to", folder.string()));
+    if (fs::exists(path) && !fs::is_regular_file(path)) {
+      throw UsageError(fmt::format("cannot write {}: it is no plain file", path.string()));
+    }
+    if (!known.insert(fs::weakly_canonical(path)).second) {
+      throw UsageError(
+          fmt::format("{} is named twice: input, answers and failed lines are files of their own", path.string()));
+    }
+  }
 }
 
 }  // namespace penstock

@@ -71,13 +71,17 @@ void Progress::end() {
 std::string summary(const Batch& batch, Timestamp end, const std::string& errors) {
   const Counts& counts = batch.counts;
   const Timestamp start = batch.in_progress_at.value_or(end);
-  const double seconds = std::max(0.001, std::chrono::duration<double>(end - start).count());
+  const double seconds = std::chrono::duration<double>(end - start).count();
+  // Servers tell whole seconds, of which too few make no rate.
+  const std::string rates = seconds < 1 ? ""
+                                        : fmt::format(", {:.1f} s, {:.1f} lines/s, {:.0f} output tokens/s", seconds,
+                                                      static_cast<double>(counts.total) / seconds,
+                                                      static_cast<double>(batch.usage.output) / seconds);
   return fmt::format(
       "{} of {} lines answered, {} failed{}\n"
-      "{} input tokens ({} cached), {} output tokens, {:.1f} s, {:.1f} lines/s, {:.0f} output tokens/s\n",
+      "{} input tokens ({} cached), {} output tokens{}\n",
       counts.completed, counts.total, counts.failed, counts.failed > 0 ? fmt::format(" (see {})", errors) : "",
-      batch.usage.input, batch.usage.cached, batch.usage.output, seconds, static_cast<double>(counts.total) / seconds,
-      static_cast<double>(batch.usage.output) / seconds);
+      batch.usage.input, batch.usage.cached, batch.usage.output, rates);
 }
 
 std::string faults_text(const Batch& batch, const std::string& input) {

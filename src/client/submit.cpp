@@ -49,7 +49,7 @@ Task<json::object> create(Server& server, json::object batch, std::string file_i
 
 Task<int> submit(Session& session, const ClientOptions& options) {
   check_input(options.input);
-  if (options.output) check_output(*options.output);
+  if (options.output) check_outputs(*options.output, options.errors, options.input);
   json::object batch = new_batch(options);
   const std::string file_id = co_await upload(session.server, options.input);
   batch["input_file_id"] = file_id;

@@ -35,12 +35,18 @@ export class EventParser {
 
   constructor(private readonly told: (event: string, data: string) => void) {}
 
+  /** Forgets an event that is not whole: another stream begins. */
+  reset(): void {
+    this.event = "message";
+    this.data = [];
+  }
+
   push(line: string): void {
     if (line.endsWith("\r")) line = line.slice(0, -1);
     if (line === "") {
-      if (this.data.length > 0) this.told(this.event, this.data.join("\n"));
-      this.event = "message";
-      this.data = [];
+      const { event, data } = this;
+      this.reset();
+      if (data.length > 0) this.told(event, data.join("\n"));
     } else if (line.startsWith("data:")) {
       this.data.push(line.slice(line[5] === " " ? 6 : 5));
     } else if (line.startsWith("event:")) {
@@ -148,7 +154,11 @@ export function follow(
     lines.forEach((line) => parser.push(line));
     return isDone;
   };
-  return keepReading({ path: () => path, onLines, isDoneAtEnd: false, told: (now) => connection.set(now) }, signal);
+  const begin = () => {
+    parser.reset();
+    return path;
+  };
+  return keepReading({ path: begin, onLines, isDoneAtEnd: false, told: (now) => connection.set(now) }, signal);
 }
 
 /** Follows a stream of JSON lines to its end. `path` is asked again where it broke, to go on behind what has come. */

@@ -21,6 +21,8 @@ export function usePages<T>(ask: (after: string | undefined, signal: AbortSignal
   const [found, setFound] = useState<{ key: string; rows: T[]; lastId: string | null; hasMore: boolean }>();
   const [error, setError] = useState<string>();
   const [isLoading, setLoading] = useState(true);
+  // Another list begins at its first page, also one that was looked at before.
+  if (wanted.key !== key) setWanted({ key, turn: wanted.turn });
   const after = wanted.key === key ? wanted.after : undefined;
   useEffect(() => {
     const stop = new AbortController();

@@ -18,13 +18,13 @@ export class Store<T> {
 
   use(): T {
     const [, draw] = useReducer((count: number) => count + 1, 0);
+    const drawn = this.value;
     useEffect(() => {
-      const drawn = this.value;
       const listener = () => draw(undefined as never);
       this.listeners.add(listener);
       if (this.value !== drawn) listener();
       return () => void this.listeners.delete(listener);
     }, []);
-    return this.value;
+    return drawn;
   }
 }

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -188,3 +189,17 @@ def test_interrupted_run_takes_its_engine_with_it(tmp_path):
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+@pytest.mark.parametrize("output, errors", [("/dev/null", None), ("out.jsonl", "/dev/null"), ("out.jsonl", "out.jsonl"),
+                                            ("in.jsonl", None), ("out.jsonl", "no/such/folder/x"), ("folder", None)])
+def test_a_file_that_must_not_be_replaced_is_refused_before_anything_is_run(tmp_path, output, errors):
+    (tmp_path / "in.jsonl").write_text("{}\n")
+    (tmp_path / "folder").mkdir()
+    options = ["--errors", errors] if errors else []
+    for command in (["run", "in.jsonl", "--engine", "http://127.0.0.1:9"], ["submit", "in.jsonl", "--url", "http://127.0.0.1:9"]):
+        done = penstock(*command, "-o", output, *options, folder=tmp_path, timeout=20)
+        assert done.returncode == 2, done.stderr
+        (message,) = done.stderr.splitlines()
+        assert (errors or output) in message
+    assert (tmp_path / "in.jsonl").read_text() == "{}\n" and Path("/dev/null").is_char_device()

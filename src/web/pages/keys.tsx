@@ -132,12 +132,12 @@ export function KeysPage() {
   const [made, setMade] = useState<KeyWithValue>();
   const close = () => setOpen(undefined);
   const show = async (key: KeyWithValue, replaced?: string) => {
+    setMade(key);  // before anything that can fail: it is told just once
     // Who made the first key, or rotated the own one, goes on with the new one.
     if (principal.is_open || replaced === principal.key_id) {
       keep(key.value, false);
       session.set({ state: "open", principal: await whoami() });
     }
-    setMade(key);
     reload();
   };
   const columns: Column<ApiKey>[] = [
