@@ -84,6 +84,7 @@ std::string page_of(const BlobStore& blobs, const Comparison& comparison, const 
   for (; at < pairs.size() && items.size() < query.limit; ++at) {
     const auto& [verdict, in_left, in_right] = pairs[at];
     if (!is_shown(verdict, query.show)) continue;
+    custom_id.clear();
     json::value of_left = side(lefts, in_left), of_right = side(rights, in_right);
     items.push_back({{"object", "batch.comparison"},
                      {"custom_id", custom_id},

@@ -116,7 +116,9 @@ Task<Response> follow_topics(Context& c) {
                                             name, to_string(topic->scope)),
                                 "missing_scope"});
     }
-    topics.push_back(*topic);
+    const bool is_new =
+        std::none_of(topics.begin(), topics.end(), [&](const Topic& one) { return one.name == topic->name; });
+    if (is_new) topics.push_back(*topic);
   }
   Response response;
   response.headers.add("Content-Type", "text/event-stream");

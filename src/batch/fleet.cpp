@@ -101,7 +101,7 @@ ProcessReport Fleet::own() const {
                               .is_shared = engine.is_shared,
                               .models = engine.models,
                               .state = std::string(to_string(engine.state)),
-                              .reason = std::string(engine.trouble),
+                              .reason = std::string(engine.trouble.substr(0, engine.trouble.find('\n'))),
                               .slots = engine.slots,
                               .slots_busy = engine.slots_busy,
                               .waiting = waiting,
