@@ -101,6 +101,7 @@ struct CsvParser : csv_parser {
   CsvParser() : csv_parser{} {
     if (csv_init(this, CSV_STRICT | CSV_STRICT_FINI | CSV_REPALL_NL) != 0) throw std::bad_alloc();
     csv_set_space_func(this, [](unsigned char) { return 0; });  // blanks are part of their cell, as RFC 4180 has it
+    csv_set_blk_size(this, 64 << 10);  // by which a cell grows; by its 128 bytes a large one is copied without end
   }
   ~CsvParser() { csv_free(this); }
   CsvParser(const CsvParser&) = delete;
