@@ -7,7 +7,7 @@
 #include "api/monitor.h"
 #include "api/views.h"
 #include "model/answer_text.h"
-#include "model/wire.h"
+#include "model/json_fields.h"
 
 namespace penstock {
 namespace {
@@ -53,14 +53,6 @@ std::string shortened(std::string text) {
   return text;
 }
 
-json::object usage_json(const Usage& usage) {
-  return {{"input_tokens", usage.input},
-          {"input_tokens_details", {{"cached_tokens", usage.cached}}},
-          {"output_tokens", usage.output},
-          {"output_tokens_details", {{"reasoning_tokens", usage.reasoning}}},
-          {"total_tokens", usage.input + usage.output}};
-}
-
 // One page, as JSON. Blocks.
 std::string page_of(const BlobStore& blobs, const Comparison& comparison, const Batch& left, const Batch& right,
                     const Query& query) {
@@ -75,7 +67,7 @@ std::string page_of(const BlobStore& blobs, const Comparison& comparison, const 
     custom_id = read->custom_id;
     json::object said{{"status", place->failed ? "failed" : "completed"}};
     said["text"] = shortened(read->error.empty() ? read->answer : read->error);
-    said["usage"] = read->error.empty() ? json::value(usage_json(read->usage)) : json::value();
+    said["usage"] = read->error.empty() ? json::value(wire::usage_object(read->usage)) : json::value();
     return said;
   };
   json::array items;

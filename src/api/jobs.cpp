@@ -14,13 +14,6 @@ namespace json = boost::json;
 
 constexpr std::int64_t kTimelineHours = 24;
 
-std::optional<Timestamp> ended_at(const Batch& batch) {
-  for (const auto& time : {batch.completed_at, batch.failed_at, batch.expired_at, batch.cancelled_at}) {
-    if (time) return time;
-  }
-  return std::nullopt;
-}
-
 json::value per_second(std::int64_t amount, double seconds) {
   return amount > 0 && seconds > 0 ? json::value(static_cast<double>(amount) / seconds) : json::value();
 }

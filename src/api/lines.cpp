@@ -257,7 +257,9 @@ Task<Response> list_lines(Context& c) {
     found = co_await find_in_groups(c.services, *batch, *query);
   }
   std::vector<std::string> items;
-  for (const FoundLine& line : found.lines) items.push_back(to_json(line, batch->endpoint));
+  co_await blocking(c.services.io, [&] {  // they can be large
+    for (const FoundLine& line : found.lines) items.push_back(to_json(line, batch->endpoint));
+  });
   const bool is_empty = found.lines.empty() && !found.has_more;
   co_return json_response(wire::list(items, found.lines.empty() ? "" : std::to_string(found.lines.front().index),
                                      is_empty || found.end == 0 ? "" : std::to_string(found.end - 1), found.has_more));

@@ -41,10 +41,7 @@ void trace_validation(Tracer& tracer, const Batch& batch, Timestamp start, Times
 }
 
 void trace_batch(Tracer& tracer, const Batch& batch) {
-  const Timestamp end = *(batch.status == BatchStatus::completed ? batch.completed_at
-                          : batch.status == BatchStatus::failed  ? batch.failed_at
-                          : batch.status == BatchStatus::expired ? batch.expired_at
-                                                                 : batch.cancelled_at);
+  const Timestamp end = *ended_at(batch);
   const auto last_step = batch.cancelling_at ? batch.cancelling_at : batch.finalizing_at;
   if (batch.in_progress_at) tracer.add(part(batch, "run", *batch.in_progress_at, last_step.value_or(end)));
   if (last_step) tracer.add(part(batch, "finalize", *last_step, end));

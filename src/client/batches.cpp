@@ -134,16 +134,8 @@ Task<int> cancel(Session& session, const ClientOptions& options) {
 Task<int> retry(Session& session, const ClientOptions& options) {
   if (options.output) check_outputs(*options.output, options.errors);
   const std::string old = co_await batch_id(session.server, options.id);
-  const json::object batch = co_await session.server.post_once(fmt::format("/v1/batches/{}/retry", old), "");
-  const std::string id = text(batch, "id");
-  if (options.json) {
-    print_json(batch);
-  } else {
-    fmt::print("{}\n", id);
-    std::fflush(stdout);
-  }
-  if (!options.watch && !options.output) co_return kExitOk;
-  const int code = co_await follow_batch(session, id, id, options);
+  json::object made = co_await session.server.post_once(fmt::format("/v1/batches/{}/retry", old), "");
+  const int code = co_await tell_new_batch(session, std::move(made), "", options);
   co_return code;
 }
 

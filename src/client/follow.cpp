@@ -92,13 +92,6 @@ Task<> fetch_files(Server& server, Batch batch, std::string output, fs::path err
   }
 }
 
-Timestamp end_of(const Batch& batch) {
-  for (const auto& end : {batch.completed_at, batch.failed_at, batch.expired_at, batch.cancelled_at}) {
-    if (end) return *end;
-  }
-  return batch.created_at;
-}
-
 // Complete lines to standard output, and where to go on behind them.
 class LinePrinter {
  public:
@@ -154,9 +147,22 @@ Task<int> follow_batch(Session& session, std::string id, std::string input, cons
   if (!options.json) {
     if (batch.status != BatchStatus::completed) fmt::print(stderr, "the batch is {}\n", to_string(batch.status));
     const std::string where = options.output ? errors.string() : fmt::format("penstock fetch {} -o FILE", id);
-    fmt::print(stderr, "{}", summary(batch, end_of(batch), where));
+    fmt::print(stderr, "{}", summary(batch, ended_at(batch).value_or(batch.created_at), where));
   }
   co_return exit_code_of(batch);
+}
+
+Task<int> tell_new_batch(Session& session, json::object made, std::string input, const ClientOptions& options) {
+  const std::string id = text(made, "id");
+  if (options.json) {
+    print_json(made);
+  } else {
+    fmt::print("{}\n", id);
+    std::fflush(stdout);
+  }
+  if (!options.watch && !options.output) co_return kExitOk;
+  const int code = co_await follow_batch(session, id, input.empty() ? id : input, options);
+  co_return code;
 }
 
 Task<int> watch(Session& session, const ClientOptions& options) {
@@ -186,7 +192,7 @@ Task<int> fetch(Session& session, const ClientOptions& options) {
   if (options.json) {
     print_json(object);
   } else {
-    fmt::print(stderr, "{}", summary(batch, end_of(batch), errors.string()));
+    fmt::print(stderr, "{}", summary(batch, ended_at(batch).value_or(batch.created_at), errors.string()));
   }
   co_return exit_code_of(batch);
 }

@@ -7,4 +7,7 @@ namespace penstock {
 // is named, brings its files. `input`: what its input is called, for its faults.
 Task<int> follow_batch(Session& session, std::string id, std::string input, const ClientOptions& options);
 
+// Prints the id of a batch that was made, and follows it where that is asked for. `input`: empty, where nobody knows.
+Task<int> tell_new_batch(Session& session, json::object made, std::string input, const ClientOptions& options);
+
 }  // namespace penstock

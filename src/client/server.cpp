@@ -78,23 +78,19 @@ void Server::is_well() {
 }
 
 Task<json::object> Server::get(std::string path) {
-  const std::string own = headers();
-  while (true) {
-    const ClientRequest request{.method = "GET", .target = path, .headers = own, .body = {}};
-    const Sent sent = co_await client_.send(request, kPatience);
-    if (sent && sent->status < 300) {
-      is_well();
-      co_return parse_object(sent->body);
-    }
-    co_await try_again(sent);
-  }
+  json::object object = co_await insist("GET", path, headers(), "");
+  co_return object;
 }
 
 Task<json::object> Server::post_once(std::string path, std::string body) {
-  const std::string own =
-      headers(fmt::format("Content-Type: application/json\r\nIdempotency-Key: {}\r\n", random_id("cli_")));
+  const std::string key = fmt::format("Content-Type: application/json\r\nIdempotency-Key: {}\r\n", random_id("cli_"));
+  json::object object = co_await insist("POST", path, headers(key), body);
+  co_return object;
+}
+
+Task<json::object> Server::insist(std::string method, std::string path, std::string own, std::string body) {
   while (true) {
-    const ClientRequest request{.method = "POST", .target = path, .headers = own, .body = body};
+    const ClientRequest request{.method = method, .target = path, .headers = own, .body = body};
     const Sent sent = co_await client_.send(request, kPatience);
     if (sent && sent->status < 300) {
       is_well();

@@ -61,6 +61,8 @@ class Server {
     bool passes;
   };
   Failed failed(const Sent& sent) const;
+  // Sends it until it is done, or throws. `own`: all headers of ours.
+  Task<json::object> insist(std::string method, std::string path, std::string own, std::string body);
   // Waits before the next try, or throws.
   Task<> try_again(const Sent& sent);
   void is_well();

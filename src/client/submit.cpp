@@ -53,16 +53,8 @@ Task<int> submit(Session& session, const ClientOptions& options) {
   json::object batch = new_batch(options);
   const std::string file_id = co_await upload(session.server, options.input);
   batch["input_file_id"] = file_id;
-  const json::object made = co_await create(session.server, batch, file_id);
-  const std::string id = text(made, "id");
-  if (options.json) {
-    print_json(made);
-  } else {
-    fmt::print("{}\n", id);
-    std::fflush(stdout);
-  }
-  if (!options.watch && !options.output) co_return kExitOk;
-  const int code = co_await follow_batch(session, id, options.input, options);
+  json::object made = co_await create(session.server, batch, file_id);
+  const int code = co_await tell_new_batch(session, std::move(made), options.input, options);
   co_return code;
 }
 

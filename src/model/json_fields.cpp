@@ -74,4 +74,12 @@ json::value optional_time(const std::optional<Timestamp>& t) {
   return t ? json::value(seconds(*t)) : json::value();
 }
 
+json::object usage_object(const Usage& usage) {
+  return {{"input_tokens", usage.input},
+          {"input_tokens_details", {{"cached_tokens", usage.cached}}},
+          {"output_tokens", usage.output},
+          {"output_tokens_details", {{"reasoning_tokens", usage.reasoning}}},
+          {"total_tokens", usage.input + usage.output}};
+}
+
 }  // namespace penstock::wire

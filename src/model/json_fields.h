@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "model/types.h"
 
 // What reading and writing OpenAI's JSON has in common. Errors are OpenAI's, and name the parameter.
 namespace penstock::wire {
@@ -23,5 +24,6 @@ std::size_t characters(std::string_view utf8);
 
 std::int64_t seconds(Timestamp time);
 json::value optional_time(const std::optional<Timestamp>& time);
+json::object usage_object(const Usage& usage);
 
 }  // namespace penstock::wire

@@ -141,7 +141,7 @@ struct Batch {
   // Who is told of its end, and gets its results, as JSON: {"url", "secret", "events"} and an array of receivers as in
   // Delivery.
   std::optional<std::string> webhook, sinks;
-  std::optional<std::string> traceparent;  // of the request that created it (W3C Trace Context)
+  std::optional<std::string> traceparent;  // the span that it is a part of (W3C Trace Context)
 
   BatchStatus status = BatchStatus::validating;
   Counts counts;
@@ -156,6 +156,14 @@ struct Batch {
   std::optional<Timestamp> in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at,
       cancelled_at;
 };
+
+// Nothing while it has not.
+inline std::optional<Timestamp> ended_at(const Batch& batch) {
+  for (const auto& end : {batch.completed_at, batch.failed_at, batch.expired_at, batch.cancelled_at}) {
+    if (end) return end;
+  }
+  return std::nullopt;
+}
 
 // Valid, but none of its lines has been claimed yet. The store has it in_progress; people see it as `validating` until
 // its turn comes.

@@ -19,7 +19,7 @@ struct StatusTime {
   const char* column;
   std::optional<Timestamp> Batch::*member;
 };
-constexpr StatusTime kOfTimes[] = {
+constexpr StatusTime kStatusTimes[] = {
     {BatchStatus::in_progress, "in_progress_ms", &Batch::in_progress_at},
     {BatchStatus::finalizing, "finalizing_ms", &Batch::finalizing_at},
     {BatchStatus::completed, "completed_ms", &Batch::completed_at},
@@ -31,7 +31,7 @@ constexpr StatusTime kOfTimes[] = {
 
 // The column that tells since when a batch has that status.
 const char* time_column(BatchStatus status) {
-  for (const StatusTime& time : kOfTimes) {
+  for (const StatusTime& time : kStatusTimes) {
     if (time.status == status) return time.column;
   }
   throw std::logic_error("no batch becomes validating");
@@ -69,7 +69,7 @@ Batch read_batch(const sql::Row& row) {
   if (auto id = text_at(row, column++)) batch.error_file_id = FileId{std::move(*id)};
   batch.created_at = from_ms(row.integer(column++));
   batch.expires_at = from_ms(row.integer(column++));
-  for (const StatusTime& time : kOfTimes) batch.*time.member = time_at(row, column++);
+  for (const StatusTime& time : kStatusTimes) batch.*time.member = time_at(row, column++);
   batch.paused_at = time_at(row, column++);
   batch.driver = text_at(row, column++);
   batch.project.value = row.text(column++);
@@ -266,7 +266,8 @@ std::vector<BatchTotals> Store::batch_totals(const ProjectId& project, const Bat
                    kOf),
        "batches JOIN (SELECT batch_seq, SUM(completed) AS completed, SUM(failed) AS failed, SUM(input_tokens) AS "
        "input_tokens, SUM(cached_tokens) AS cached_tokens, SUM(output_tokens) AS output_tokens, SUM(reasoning_tokens) "
-       "AS reasoning_tokens FROM spans GROUP BY batch_seq) s ON s.batch_seq = seq");
+       "AS reasoning_tokens FROM spans WHERE batch_seq IN (SELECT seq FROM batches WHERE project = $1) GROUP BY "
+       "batch_seq) s ON s.batch_seq = seq");
   std::vector<BatchTotals> totals;
   for (auto& [of, one] : all) totals.push_back(std::move(one));
   return totals;

@@ -1,6 +1,7 @@
 import { type AuditLog, listAuditLogs, listKeys, listProjects } from "../api_admin";
 import { Empty, Failure, Loading } from "../components/empty";
 import { Heading } from "../components/layout";
+import { kAll, QuerySelect } from "../components/query_select";
 import { type Column, More, Table } from "../components/table";
 import { Time } from "../components/time";
 import { usePages } from "../list";
@@ -84,26 +85,8 @@ export function AuditPage() {
           setQuery({ resource: String(new FormData(event.currentTarget).get("resource")).trim() });
         }}
       >
-        <label class="field">
-          What
-          <select value={type} onChange={(event) => setQuery({ type: event.currentTarget.value })}>
-            <option value="">All</option>
-            {kTypes.map((one) => (
-              <option key={one}>{one}</option>
-            ))}
-          </select>
-        </label>
-        <label class="field">
-          Project
-          <select value={project} onChange={(event) => setQuery({ project: event.currentTarget.value })}>
-            <option value="">All</option>
-            {projects.map(({ id, name }) => (
-              <option key={id} value={id}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
+        <QuerySelect label="What" name="type" value={type} options={[kAll, ...kTypes.map((one) => [one, one] as const)]} />
+        <QuerySelect label="Project" name="project" value={project} options={[kAll, ...projects.map(({ id, name }) => [id, name] as const)]} />
         <label class="field">
           Id of what it was done to
           <input type="search" name="resource" defaultValue={resource} />

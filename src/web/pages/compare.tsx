@@ -4,13 +4,14 @@ import { isFinal, nameOf } from "../batch";
 import { Badge, type Tone } from "../components/badge";
 import { Empty, Failure, Loading } from "../components/empty";
 import { Heading } from "../components/layout";
+import { QuerySelect } from "../components/query_select";
 import { Stat, Stats } from "../components/stat";
 import { type Column, More, Table } from "../components/table";
 import { compareWords, type Piece } from "../diff";
 import { count, dateTime } from "../format";
 import { usePages } from "../list";
 import { useLoaded } from "../loaded";
-import { setQuery, useRoute, useTitle } from "../router";
+import { useRoute, useTitle } from "../router";
 import type { Batch, Compared, ComparedLine, Comparison, Verdict } from "../types";
 
 const kVerdicts: Record<Verdict, [string, Tone]> = {
@@ -21,20 +22,9 @@ const kVerdicts: Record<Verdict, [string, Tone]> = {
 };
 const kShow = { all: "All lines", different: "Those that differ", only_one: "Those in one alone" };
 
-function Choice({ label, name, value, batches }: { label: string; name: string; value: string; batches: Batch[] }) {
-  return (
-    <label class="field">
-      {label}
-      <select value={value} onChange={(event) => setQuery({ [name]: event.currentTarget.value })}>
-        <option value="">Choose a batch…</option>
-        {batches.map((batch) => (
-          <option key={batch.id} value={batch.id}>
-            {nameOf(batch) ?? batch.id} · {batch.model ?? "–"} · {dateTime(batch.created_at)}
-          </option>
-        ))}
-      </select>
-    </label>
-  );
+function batchOptions(batches: Batch[]): [value: string, text: string][] {
+  const text = (batch: Batch) => `${nameOf(batch) ?? batch.id} · ${batch.model ?? "–"} · ${dateTime(batch.created_at)}`;
+  return [["", "Choose a batch…"], ...batches.map((batch): [string, string] => [batch.id, text(batch)])];
 }
 
 function Side({ line, pieces }: { line: ComparedLine | null; pieces: Piece[] | undefined }) {
@@ -127,18 +117,9 @@ export function ComparePage() {
         </Empty>
       ) : (
         <form class="filters" onSubmit={(event) => event.preventDefault()}>
-          <Choice label="First" name="left" value={left} batches={choices.value} />
-          <Choice label="Second" name="right" value={right} batches={choices.value} />
-          <label class="field">
-            Show
-            <select value={show} onChange={(event) => setQuery({ show: event.currentTarget.value })}>
-              {Object.entries(kShow).map(([value, text]) => (
-                <option key={value} value={value}>
-                  {text}
-                </option>
-              ))}
-            </select>
-          </label>
+          <QuerySelect label="First" name="left" value={left} options={batchOptions(choices.value)} />
+          <QuerySelect label="Second" name="right" value={right} options={batchOptions(choices.value)} />
+          <QuerySelect label="Show" name="show" value={show} options={Object.entries(kShow)} />
         </form>
       )}
       {left && right && <Lines key={`${left} ${right}`} left={left} right={right} show={show} />}

@@ -3,13 +3,14 @@ import { Badge } from "../components/badge";
 import { ConfirmButton } from "../components/dialog";
 import { Empty, Failure, Loading } from "../components/empty";
 import { Heading } from "../components/layout";
+import { kAll, QuerySelect } from "../components/query_select";
 import { type Column, More, Table } from "../components/table";
 import { Ago } from "../components/time";
 import { attempt } from "../components/toast";
 import { useTopics } from "../events";
 import { bytes, count } from "../format";
 import { usePages } from "../list";
-import { setQuery, useRoute, useTitle } from "../router";
+import { useRoute, useTitle } from "../router";
 import type { Delivery } from "../types";
 import { kDeliveryTone } from "./batch/deliveries";
 
@@ -104,17 +105,7 @@ export function DeliveriesPage() {
   return (
     <>
       <Heading title="Deliveries" note="What ends of batches bring to webhooks and sinks. Dead: it is not attempted any more by itself.">
-        <label class="row">
-          Show
-          <select value={status} onChange={(event) => setQuery({ status: event.currentTarget.value })}>
-            <option value="">All</option>
-            {Object.entries(kStatus).map(([value, text]) => (
-              <option key={value} value={value}>
-                {text}
-              </option>
-            ))}
-          </select>
-        </label>
+        <QuerySelect label="Show" name="status" value={status} options={[kAll, ...Object.entries(kStatus)]} layout="row" />
       </Heading>
       {error !== undefined && <Failure message={error} retry={reload} />}
       {!shown && error === undefined && <Loading />}

@@ -4,6 +4,7 @@ import { endedAt, kStatusNames, runTime } from "../batch";
 import { BatchLink, BatchProgress, BatchStatusBadge } from "../components/batch_bits";
 import { Empty, Failure, Loading } from "../components/empty";
 import { Heading } from "../components/layout";
+import { kAll, QuerySelect } from "../components/query_select";
 import { Stat, Stats } from "../components/stat";
 import { type Column, More, Table } from "../components/table";
 import { Time, useNow } from "../components/time";
@@ -16,6 +17,7 @@ import type { Batch } from "../types";
 
 const kDay = 86_400; // seconds
 const kPause = 250; // ms of no typing before a search begins
+const kStates = [kAll, ...Object.entries(kStatusNames).map(([status, [text]]) => [status, text] as const)];
 
 /** The beginning of a day in this place, in seconds; `text` is what a field for dates says. */
 function dayOf(text: string | null): number | undefined {
@@ -54,17 +56,7 @@ function Typed({ label, name, isDate }: { label: string; name: string; isDate?: 
 function Filters({ status }: { status: string }) {
   return (
     <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
-      <label class="field">
-        State
-        <select value={status} onChange={(event) => setQuery({ status: event.currentTarget.value })}>
-          <option value="">All</option>
-          {Object.entries(kStatusNames).map(([value, [text]]) => (
-            <option key={value} value={value}>
-              {text}
-            </option>
-          ))}
-        </select>
-      </label>
+      <QuerySelect label="State" name="status" value={status} options={kStates} />
       <Typed label="Model" name="model" />
       <Typed label="From" name="from" isDate />
       <Typed label="To" name="to" isDate />

@@ -6,13 +6,14 @@ import { ConfirmButton } from "../components/dialog";
 import { Empty, Failure, Loading } from "../components/empty";
 import { Choices, FormDialog } from "../components/form_dialog";
 import { Heading } from "../components/layout";
+import { kAll, QuerySelect } from "../components/query_select";
 import { SecretDialog } from "../components/secret";
 import { type Column, More, Table } from "../components/table";
 import { Ago, Time, useNow } from "../components/time";
 import { attempt } from "../components/toast";
 import { usePages } from "../list";
 import { useLoaded } from "../loaded";
-import { setQuery, useRoute, useTitle } from "../router";
+import { useRoute, useTitle } from "../router";
 import { keep, session, usePrincipal } from "../session";
 import type { Scope } from "../types";
 
@@ -184,17 +185,7 @@ export function KeysPage() {
   return (
     <>
       <Heading title="Keys" note="What is done with a key is done for its project.">
-        <label class="row">
-          Project
-          <select value={project} onChange={(event) => setQuery({ project: event.currentTarget.value })}>
-            <option value="">All</option>
-            {projects.map(({ id, name }) => (
-              <option key={id} value={id}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
+        <QuerySelect label="Project" name="project" value={project} options={[kAll, ...projects.map(({ id, name }) => [id, name] as const)]} layout="row" />
         <button type="button" class="primary" disabled={projects.length === 0} onClick={() => setOpen({ what: "new" })}>
           New key
         </button>

@@ -4,6 +4,7 @@ import { answerText, failureText, messagesOf } from "../../answer";
 import { isFinal } from "../../batch";
 import { Empty, Failure, Loading } from "../../components/empty";
 import { LineStatusBadge, LineView } from "../../components/line_view";
+import { QuerySelect } from "../../components/query_select";
 import { type Column, More, Table } from "../../components/table";
 import { count } from "../../format";
 import { usePages } from "../../list";
@@ -21,16 +22,7 @@ function Filters({ status, search }: { status: string; search: string }) {
   }, [typed]);
   return (
     <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
-      <label class="field">
-        Lines
-        <select value={status} onChange={(event) => setQuery({ status: event.currentTarget.value })}>
-          {Object.entries(kShow).map(([value, text]) => (
-            <option key={value} value={value}>
-              {text}
-            </option>
-          ))}
-        </select>
-      </label>
+      <QuerySelect label="Lines" name="status" value={status} options={Object.entries(kShow)} />
       <label class="field">
         custom_id contains
         <input type="search" value={typed} onInput={(event) => setTyped(event.currentTarget.value)} />
