@@ -160,6 +160,7 @@ const scenarios = {
     for (const title of titles) {
       await button(page, "Menu").press("Enter");
       await menu(page, title).press("Enter");
+      await page.locator("button.menu[aria-expanded=false]").waitFor(); // by now it is the other page
       await page.getByRole("heading", { level: 1 }).waitFor();
       await page.locator(".loading").waitFor({ state: "detached" });
       const width = await page.evaluate(() => document.documentElement.scrollWidth);
